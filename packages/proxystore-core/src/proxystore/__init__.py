@@ -1,0 +1,7 @@
+"""Pass data by reference across processes, clusters and sites."""
+
+from __future__ import annotations
+
+from proxystore._marker import __version__
+
+__all__ = ["__version__"]

@@ -1,0 +1,434 @@
+"""Every error that `proxystore` raises on purpose.
+
+All derive from `ProxyStoreError` and from the built-in type that a caller
+would catch anyway. Each takes facts, builds its own message from them, and
+survives pickling, for errors cross processes with the tasks that raise them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+__all__ = [
+    "CapabilityError",
+    "ClosedError",
+    "ConfigError",
+    "ConnectorNotInstalledError",
+    "ConnectorUnavailableError",
+    "CorruptObjectError",
+    "ForbiddenSerializerError",
+    "InvalidKeyError",
+    "KeyAlreadySetError",
+    "KeyNotSetError",
+    "MediumFullError",
+    "MediumGoneError",
+    "MultiConnectorError",
+    "NonProxiableTypeError",
+    "NotOwnerError",
+    "ObjectNotFoundError",
+    "ObjectOnOtherHostError",
+    "ProxyReentryError",
+    "ProxyResolveError",
+    "ProxyStoreError",
+    "ProxyStoreFactoryError",
+    "SerializationError",
+    "StoreClosedError",
+    "StoreError",
+    "StoreExistsError",
+    "StoreNotRegisteredError",
+    "UnknownSerializerError",
+    "UnsafeDirectoryError",
+    "UnsupportedVersionError",
+    "did_you_mean",
+]
+
+
+def did_you_mean(asked: str, known: Iterable[str]) -> str:
+    """A sentence naming the nearest of ``known``, or an empty string."""
+    nearest = difflib.get_close_matches(asked, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+class ProxyStoreError(Exception):
+    """Root of all errors of the distributions in this family.
+
+    A subclass that keeps its constructor's arguments in attributes of the
+    same names, and names them in `_facts`, pickles without further ado.
+    """
+
+    _facts: tuple[str, ...] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if not self._facts:
+            return type(self), self.args
+        return type(self), tuple(getattr(self, fact) for fact in self._facts)
+
+
+# --- Media and connectors ---------------------------------------------------
+
+
+class ConnectorUnavailableError(ProxyStoreError, ConnectionError):
+    """The medium of a connector cannot be reached, or did not answer in time.
+
+    Args:
+        where: The medium, as a user would recognise it (directory, host:port).
+        found: What happened, a clause without a full stop.
+        advice: What to do next, a full sentence.
+    """
+
+    _facts = ("where", "found", "advice")
+
+    def __init__(self, where: str, found: str, advice: str) -> None:
+        self.where, self.found, self.advice = where, found, advice
+        super().__init__(f"Cannot use {where}: {found}. {advice}")
+
+
+class MediumGoneError(ConnectorUnavailableError):
+    """The medium was there once and is not any more; its objects are lost."""
+
+
+class MediumFullError(ProxyStoreError, OSError):
+    """There was no room for an object; nothing was stored."""
+
+    _facts = ("where", "nbytes", "advice")
+
+    def __init__(self, where: str, nbytes: int, advice: str) -> None:
+        self.where, self.nbytes, self.advice = where, nbytes, advice
+        super().__init__(f"No room for an object of {nbytes} bytes in {where}. {advice}")
+
+
+class ObjectOnOtherHostError(ProxyStoreError, LookupError):
+    """An object lives in a medium of another host, which this one cannot see."""
+
+    _facts = ("medium", "owner_host", "this_host")
+
+    def __init__(self, medium: str, owner_host: str, this_host: str) -> None:
+        self.medium, self.owner_host, self.this_host = medium, owner_host, this_host
+        super().__init__(
+            f"The object lives in {medium} of host {owner_host!r}, which host {this_host!r} "
+            f"cannot see. Use a store that both hosts reach: redis, an endpoint, or a "
+            f"FileConnector on a shared directory."
+        )
+
+
+class UnsafeDirectoryError(ProxyStoreError, PermissionError):
+    """A directory that should be private belongs to someone else or is a link."""
+
+    _facts = ("path", "found")
+
+    def __init__(self, path: str, found: str) -> None:
+        self.path, self.found = path, found
+        super().__init__(
+            f"Refused to keep objects in {path}: {found}. Remove it, or name another directory."
+        )
+
+
+class NotOwnerError(ProxyStoreError, PermissionError):
+    """Somebody other than the owner asked to clear a medium."""
+
+    _facts = ("where",)
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        super().__init__(
+            f"Only the owner of {where} may clear it, and this connector is not its owner. "
+            f"Clear it where it was made, or open it with adopt=True if its owner is gone."
+        )
+
+
+class InvalidKeyError(ProxyStoreError, ValueError):
+    """A key could not have come from this connector, and was not used."""
+
+    _facts = ("key", "expected")
+
+    def __init__(self, key: str, expected: str) -> None:
+        self.key, self.expected = key, expected
+        super().__init__(f"{key} is not a key of this connector: expected {expected}.")
+
+
+class KeyAlreadySetError(ProxyStoreError, ValueError):
+    """A key that can be set once was set again; the first object stands."""
+
+    _facts = ("key",)
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(
+            f"{key} already has an object, and objects are immutable. Make a new key "
+            f"with new_key(), or exchange the object with replace()."
+        )
+
+
+class KeyNotSetError(ProxyStoreError, KeyError):
+    """A key has no object that could be replaced."""
+
+    _facts = ("key",)
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(f"{key} has no object to replace. Create it with set() first.")
+
+    __str__ = Exception.__str__  # KeyError would show the message in quotes.
+
+
+class CapabilityError(ProxyStoreError, TypeError):
+    """A store was asked for something that its connector cannot do."""
+
+    _facts = ("asked", "connector", "capability")
+
+    def __init__(self, asked: str, connector: str, capability: str) -> None:
+        self.asked, self.connector, self.capability = asked, connector, capability
+        super().__init__(
+            f"{asked} needs a connector that is {capability}, and {connector} is not. "
+            f"The table of connectors in the documentation says which are."
+        )
+
+
+class MultiConnectorError(ProxyStoreError, LookupError):
+    """No tier of a MultiConnector could serve a request.
+
+    Args:
+        asked: The request, such as ``"put of 12 bytes with tags ['gpu']"``.
+        tiers: What each tier said, as ``(name, reason)``.
+    """
+
+    _facts = ("asked", "tiers")
+
+    def __init__(self, asked: str, tiers: Sequence[tuple[str, str]]) -> None:
+        self.asked, self.tiers = asked, tuple(tiers)
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in self.tiers) or "no tiers"
+        super().__init__(
+            f"No tier could serve the {asked} ({reasons}). Add a tier whose policy admits it, "
+            f"or bring back the one that failed."
+        )
+
+
+class ConnectorNotInstalledError(ProxyStoreError, ImportError):
+    """A connector of this family was asked for and its package is not installed."""
+
+    _facts = ("asked", "distribution", "installed")
+
+    def __init__(self, asked: str, distribution: str, installed: tuple[str, ...] = ()) -> None:
+        self.asked, self.distribution, self.installed = asked, distribution, installed
+        super().__init__(
+            f"{asked} is in a package of its own that is not installed "
+            f"(installed connectors: {_listed(installed)}). Run: pip install {distribution}"
+        )
+
+
+# --- Closing ------------------------------------------------------------------
+
+
+class ClosedError(ProxyStoreError, ValueError):
+    """Something was used after it was closed."""
+
+    _facts = ("what",)
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(f"{what} is closed. Open a new one to go on.")
+
+
+# --- Serialization -----------------------------------------------------------
+
+
+class SerializationError(ProxyStoreError, ValueError):
+    """An object could not be turned into bytes, or bytes into an object."""
+
+
+class CorruptObjectError(SerializationError):
+    """Stored bytes are truncated, changed, or not an object of ours."""
+
+    _facts = ("found", "advice")
+
+    def __init__(
+        self,
+        found: str,
+        advice: str = "Store the object again; this copy cannot be repaired.",
+    ) -> None:
+        self.found, self.advice = found, advice
+        super().__init__(f"The stored object is damaged: {found}. {advice}")
+
+
+class UnsupportedVersionError(SerializationError):
+    """An object was written by a newer format than this version reads."""
+
+    _facts = ("found", "supported")
+
+    def __init__(self, found: int, supported: int) -> None:
+        self.found, self.supported = found, supported
+        super().__init__(
+            f"The object is in format version {found}; this version of proxystore-core reads "
+            f"up to {supported}. Upgrade proxystore-core here, or write with the older version."
+        )
+
+
+class UnknownSerializerError(SerializationError):
+    """An object names a serializer that this process does not have."""
+
+    _facts = ("identifier", "known")
+
+    def __init__(self, identifier: str, known: tuple[str, ...] = ()) -> None:
+        self.identifier, self.known = identifier, known
+        super().__init__(
+            f"The object was written by serializer {identifier!r}, which this process does not "
+            f"have (it has: {_listed(known)}).{did_you_mean(identifier, known)} Install the "
+            f"package that provides it, or call register_serializer()."
+        )
+
+
+class ForbiddenSerializerError(SerializationError, PermissionError):
+    """An object needs a serializer that the caller did not allow."""
+
+    _facts = ("identifier", "allowed")
+
+    def __init__(self, identifier: str, allowed: tuple[str, ...]) -> None:
+        self.identifier, self.allowed = identifier, allowed
+        super().__init__(
+            f"Serializer {identifier!r} is not allowed here (allowed: {_listed(allowed)}). "
+            f"Add it to allow= if whoever wrote the object is trusted."
+        )
+
+
+# --- Proxies -------------------------------------------------------------------
+
+
+class ProxyResolveError(ProxyStoreError):
+    """The factory of a proxy raised; `cause` is what it raised."""
+
+    _facts = ("message", "cause")
+
+    def __init__(self, message: str, cause: BaseException | None = None) -> None:
+        self.message, self.cause = message, cause
+        super().__init__(message)
+
+
+class ProxyReentryError(ProxyResolveError):
+    """The factory of a proxy used that same proxy, which can never end."""
+
+
+class ObjectNotFoundError(ProxyStoreError, LookupError):
+    """A proxy refers to an object that is not, or no longer, in its store."""
+
+    _facts = ("key", "connector", "store_name", "evicting")
+
+    def __init__(
+        self, key: str, connector: str, store_name: str, *, evicting: bool = False
+    ) -> None:
+        self.key, self.connector = key, connector
+        self.store_name, self.evicting = store_name, evicting
+        why = (
+            "It was made with evict=True, so its first use elsewhere removed the object"
+            if evicting
+            else "It was evicted, its lifetime ended, or the owner of the store closed it"
+        )
+        super().__init__(
+            f"No object under {key} in store {store_name!r} ({connector}). {why}. Keep the "
+            f"store open, and the object in it, until every proxy of it has been used."
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _object_not_found, (self.key, self.connector, self.store_name, self.evicting)
+
+
+def _object_not_found(
+    key: str, connector: str, store_name: str, evicting: bool  # noqa: FBT001 - from a pickle
+) -> ObjectNotFoundError:
+    return ObjectNotFoundError(key, connector, store_name, evicting=evicting)
+
+
+# --- Stores ------------------------------------------------------------------
+
+
+class StoreError(ProxyStoreError):
+    """Base of the errors about stores themselves."""
+
+
+class StoreClosedError(StoreError, ClosedError):
+    """A store was used after `Store.close`."""
+
+
+class StoreExistsError(StoreError, ValueError):
+    """A different store is registered under the same name."""
+
+    _facts = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"A store named {name!r} is registered already. Use get_store({name!r}), "
+            f"unregister it first, or register with exist_ok=True to take its place."
+        )
+
+
+class StoreNotRegisteredError(StoreError, LookupError):
+    """No store, or more than one, answers to a name in this process."""
+
+    _facts = ("name", "known", "matches")
+
+    def __init__(self, name: str, known: tuple[str, ...] = (), matches: int = 0) -> None:
+        self.name, self.known, self.matches = name, known, matches
+        if matches > 1:
+            message = (
+                f"{matches} different stores are named {name!r} in this process. Give them "
+                f"different names, or get one by a proxy that came from it."
+            )
+        else:
+            message = (
+                f"No store named {name!r} is registered in this process (registered: "
+                f"{_listed(known)}).{did_you_mean(name, known)} Open it with Store.from_url() "
+                f"or Store.from_config(), and register_store() it."
+            )
+        super().__init__(message)
+
+
+class ProxyStoreFactoryError(StoreError, TypeError):
+    """Something that only a proxy of a store has was asked of another proxy."""
+
+    _facts = ("asked", "factory")
+
+    def __init__(self, asked: str, factory: str) -> None:
+        self.asked, self.factory = asked, factory
+        super().__init__(
+            f"{asked} needs a proxy that came from a Store; the factory of this one is {factory}."
+        )
+
+
+class NonProxiableTypeError(StoreError, TypeError):
+    """`None` and `bool` cannot be proxied: ``is`` and truth tests would lie."""
+
+    _facts = ("type_name",)
+
+    def __init__(self, type_name: str) -> None:
+        self.type_name = type_name
+        super().__init__(
+            f"An object of type {type_name} cannot be proxied, because code tests it with "
+            f"'is', which no proxy can answer. Pass it as it is, or use skip_nonproxiable=True."
+        )
+
+
+class ConfigError(ProxyStoreError, ValueError):
+    """A configuration or URL names something that does not exist or fit.
+
+    Args:
+        asked: What was given, such as ``"option 'stor_dir' of connector 'file'"``.
+        found: What is wrong with it, a clause.
+        nearest: The known name most like it, if any.
+        known: The names that would have been right.
+    """
+
+    _facts = ("asked", "found", "nearest", "known")
+
+    def __init__(
+        self, asked: str, found: str, nearest: str | None = None, known: tuple[str, ...] = ()
+    ) -> None:
+        self.asked, self.found, self.nearest, self.known = asked, found, nearest, known
+        hint = f" Did you mean {nearest!r}?" if nearest else ""
+        choices = f" Known: {_listed(known)}." if known else ""
+        super().__init__(f"Cannot use {asked}: {found}.{hint}{choices}")
