@@ -1,0 +1,139 @@
+"""Measures put + pickle + another process + first use, with any `proxystore`.
+
+The same file runs in the environment of this repository and in that of the
+older system: it uses only names that both have. Started with ``--consumer``
+it is the other process.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+from proxystore.connectors.file import FileConnector
+from proxystore.proxy import get_factory
+from proxystore.store import Store
+
+_LENGTH = struct.Struct("<I")
+
+
+def private_nbytes() -> int:
+    """Private memory of this process: what shared mappings do not account for."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("No RssAnon in /proc/self/status: private memory needs Linux >= 4.5.")
+
+
+class PrivateMemoryPeak:
+    """Samples private memory in a thread; `growth` is the peak over the start."""
+
+    def __enter__(self):
+        self._start = self._peak = private_nbytes()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample)
+        self._thread.start()
+        return self
+
+    def _sample(self):
+        while not self._stop.wait(0.0005):
+            self._peak = max(self._peak, private_nbytes())
+
+    def __exit__(self, *exc):
+        self._peak = max(self._peak, private_nbytes())
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def growth(self):
+        return self._peak - self._start
+
+
+def consume():
+    """Serve the other side of the pipe: resolve each proxy, touch it, answer."""
+    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    while header := source.read(_LENGTH.size):
+        (length,) = _LENGTH.unpack(header)
+        mode = source.read(1)
+        data = source.read(length)
+        if mode == b"m":
+            with PrivateMemoryPeak() as memory:
+                proxy = pickle.loads(data)
+                touched = float(proxy[-1])
+            answer = json.dumps({"touched": touched, "growth": memory.growth})
+        else:
+            proxy = pickle.loads(data)
+            touched = float(proxy.sum()) if mode == b"a" else float(proxy[-1])
+            answer = json.dumps({"touched": touched})
+        sink.write(answer.encode() + b"\n")
+        sink.flush()
+        del proxy
+
+
+class Roundtrip:
+    """A store on a directory of shared memory and a consumer beside it."""
+
+    def __init__(self, store, consumer):
+        self.store, self.consumer = store, consumer
+
+    def once(self, array, mode):
+        """Seconds for one object, the consumer's answer, and the pickled size."""
+        start = time.perf_counter()
+        proxy = self.store.proxy(array)
+        data = pickle.dumps(proxy)
+        self.consumer.stdin.write(_LENGTH.pack(len(data)) + mode + data)
+        self.consumer.stdin.flush()
+        answer = json.loads(self.consumer.stdout.readline())
+        elapsed = time.perf_counter() - start
+        expected = float(array.sum()) if mode == b"a" else float(array[-1])
+        if answer["touched"] != expected:
+            raise RuntimeError(f"Read {answer['touched']} where {expected} was stored.")
+        self.store.evict(get_factory(proxy).key)
+        return elapsed, answer, len(data)
+
+    def answer(self, request):
+        """Handle one request of the driver."""
+        array = np.random.default_rng(0).random(max(1, request["nbytes"] // 8))
+        if request["op"] == "memory":
+            with PrivateMemoryPeak() as memory:
+                _, consumed, _ = self.once(array, b"m")
+            return {"put": memory.growth, "get": consumed["growth"], "nbytes": array.nbytes}
+        mode = b"a" if request["op"] == "every byte" else b"f"
+        times, size = [], 0
+        for _ in range(request["n"]):
+            elapsed, _, size = self.once(array, mode)
+            times.append(elapsed)
+        return {"seconds": times, "pickled": size}
+
+
+def main():
+    if "--consumer" in sys.argv:
+        return consume()
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as parent:
+        store = Store("bench", FileConnector(f"{parent}/objects"))
+        consumer = subprocess.Popen(
+            [sys.executable, "-I", __file__, "--consumer"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        served = Roundtrip(store, consumer)
+        try:
+            for line in sys.stdin:
+                print(json.dumps(served.answer(json.loads(line))), flush=True)
+        finally:
+            consumer.stdin.close()
+            consumer.wait(timeout=10)
+            store.close()
+    return None
+
+
+if __name__ == "__main__":
+    main()
