@@ -1,0 +1,98 @@
+"""Plugins: entry points give names to configuration classes, imported when chosen.
+
+A distribution offers, for instance, an executor with::
+
+    [project.entry-points."taps.executors"]
+    my-cluster = "my_package.executor:MyClusterConfig"
+
+where the class is an `ExecutorConfig`. The suite's own plugins are declared in
+the same way.
+"""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC
+from importlib.metadata import EntryPoint, entry_points
+from typing import TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict
+
+from taps.errors import PluginLoadError, UnknownPluginError
+
+__all__ = ["Plugin", "PluginConfig", "PluginT", "load_plugin", "plugin_names"]
+
+
+class PluginConfig(BaseModel, ABC):
+    """Options of one plugin, checked when they are given.
+
+    The first line of a subclass's docstring is its description in ``taps list``,
+    and the ``description`` of each field its help on the command line.
+    """
+
+    model_config = ConfigDict(extra="forbid", validate_default=True, frozen=True)
+
+    name: str
+    """The name of the plugin's entry point; a subclass sets it as the default."""
+
+
+PluginT = TypeVar("PluginT", bound=PluginConfig)
+
+
+class Plugin(enum.Enum):
+    """The kinds of plugins; the value names one to a user."""
+
+    APP = "app"
+    EXECUTOR = "executor"
+    TRANSFORMER = "transformer"
+    FILTER = "filter"
+
+    @property
+    def group(self) -> str:
+        """The entry-point group."""
+        return f"taps.{self.value}s"
+
+
+def plugin_names(kind: Plugin) -> tuple[str, ...]:
+    """Names of the installed plugins of one kind, sorted. Imports none of them."""
+    return tuple(sorted(_entry_points(kind)))
+
+
+def load_plugin(kind: Plugin, name: str, base: type[PluginT]) -> type[PluginT]:
+    """Import the configuration class of one plugin.
+
+    Args:
+        kind: Where to look.
+        name: The plugin's name, with dashes.
+        base: What the class must derive from.
+
+    Raises:
+        UnknownPluginError: Nothing of this name is installed.
+        PluginLoadError: Importing it failed, or it is not a ``base``.
+    """
+    found = _entry_points(kind)
+    if name not in found:
+        raise UnknownPluginError(kind.value, name, sorted(found))
+    entry_point = found[name]
+    try:
+        config = entry_point.load()
+    except ImportError as exc:
+        raise PluginLoadError(kind.value, name, str(exc), _advice(entry_point)) from exc
+    if not (isinstance(config, type) and issubclass(config, base)):
+        raise PluginLoadError(
+            kind.value,
+            name,
+            f"{entry_point.value} is not a subclass of {base.__name__}",
+            "Report it to the distribution that provides it.",
+        )
+    return cast("type[PluginT]", config)
+
+
+def _entry_points(kind: Plugin) -> dict[str, EntryPoint]:
+    return {entry_point.name: entry_point for entry_point in entry_points(group=kind.group)}
+
+
+def _advice(entry_point: EntryPoint) -> str:
+    provider = entry_point.dist.name if entry_point.dist else "the distribution it is in"
+    extra = f"[{entry_point.extras[0]}]" if entry_point.extras else ""
+    return f"Install what it needs: pip install '{provider}{extra}'."
