@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -82,6 +83,20 @@ class Package:
                 continue
             for extra in requirement.extras:
                 pending += [Requirement.parse(text) for text in wanted.pop(extra, ())]
+
+
+def closure(names: Iterable[str], known: Mapping[str, Package]) -> list[str]:
+    """Those of ``names`` that are in ``known``, and all of them that these may need."""
+    found: list[str] = []
+    pending = [name for name in names if name in known]
+    while pending:
+        name = pending.pop()
+        if name not in found:
+            found.append(name)
+            texts = [known[name].dependencies, *known[name].extras.values()]
+            needed = [Requirement.parse(text).name for text in itertools.chain(*texts)]
+            pending += [each for each in needed if each in known]
+    return found
 
 
 def packages() -> list[Package]:

@@ -1,0 +1,301 @@
+"""Everything that builds, tests and measures this repository: ``./ci/nox --list``.
+
+Wheels are always installed as files, the packages of this repository too: a name would be
+answered by the public index, where two of the names belong to others.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT / "ci"))
+
+import pythons  # noqa: E402 - found through the line above
+import tree  # noqa: E402
+
+FOUND = pythons.find()
+DOCS_TOOLS = ("sphinx==8.*", "furo>=2025.9", "myst-parser==4.*", "sphinx-copybutton>=0.5.2", "numpy")
+OLDEST = pythons.SUPPORTED[0]
+PACKAGES = {package.name: package for package in tree.packages()}
+EACH_PACKAGE = nox.parametrize("package", list(PACKAGES), ids=list(PACKAGES))
+
+# In front, for nox must not meet the shims of versions that are not active.
+os.environ["PATH"] = os.pathsep.join([*(str(p.parent) for p in FOUND.values()), os.environ["PATH"]])
+nox.needs_version = ">=2025.2"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = True
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "types", "docs", "new-connector", "tests", "tests_min"]
+
+
+# --- Wheels -------------------------------------------------------------------
+
+
+# One folder a run: a wheel of the run before has the same name, version and none of the changes.
+_FOLDER = tempfile.TemporaryDirectory(prefix="wheels-")
+_BUILT: dict[str, Path] = {}
+
+
+def _wheel(session: nox.Session, name: str) -> Path:
+    """The wheel of a package of this repository, built once a run."""
+    if name not in _BUILT:
+        _BUILT[name] = _build(session, PACKAGES[name], Path(_FOLDER.name) / name, "--wheel")
+    return _BUILT[name]
+
+
+def _build(session: nox.Session, package: tree.Package, folder: Path, *kinds: str) -> Path:
+    """Build ``package`` into ``folder``; returns its wheel."""
+    command = (sys.executable, "-m", "uv", "build", "--quiet", *kinds, "--out-dir", str(folder))
+    session.run(*command, str(package.path), external=True)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def _install(
+    session: nox.Session, *requirements: str, own: dict[str, Path] | None = None, lowest: bool = False
+) -> None:
+    """Install ``requirements``; names of this repository get the wheel files built from it.
+
+    Args:
+        own: Wheels that are named too, such as that of a package made from the template.
+        lowest: Take the lowest version of what is named. Needs the uv backend.
+    """
+    parsed = [tree.Requirement.parse(text) for text in requirements]
+    wheels = dict(own or {})
+    for name in tree.closure((each.name for each in parsed), PACKAGES):
+        wheels[name] = _wheel(session, name)
+    constraints = Path(session.create_tmp()) / "constraints.txt"
+    constraints.write_text("".join(f"{n} @ {w.as_uri()}\n" for n, w in wheels.items()), "utf-8")
+    named = [
+        f"{each.name}[{','.join(each.extras)}] @ {wheels[each.name].as_uri()}"
+        if each.name in wheels
+        else each.text
+        for each in parsed
+    ]
+    flags = ["--resolution=lowest-direct"] if lowest else []
+    if session.venv_backend != "uv":
+        flags.append("--force-reinstall")  # pip takes an equal version to be the same wheel.
+    session.install(*flags, "--constraint", str(constraints), *named)
+
+
+# --- Tests --------------------------------------------------------------------
+
+
+@functools.cache
+def _services(names: tuple[str, ...]) -> None:
+    """See to the servers that the tests use: install with CI set, otherwise say what is missing."""
+    script = ["sh", str(ROOT / "ci" / "services")]
+    if os.environ.get("CI"):
+        subprocess.run([*script, *names], check=True)
+        os.environ["PROXYSTORE_REQUIRE_SERVICES"] = "1"
+    else:
+        subprocess.run([*script, "--check", *names], check=False)
+
+
+def _posargs(session: nox.Session, package: tree.Package) -> list[str]:
+    """What to tell pytest; skips the session if the packages named first are others."""
+    rest = list(session.posargs)
+    asked: list[str] = []
+    while rest and any(known.answers_to(rest[0]) for known in PACKAGES.values()):
+        asked.append(rest.pop(0))
+    if asked and not any(package.answers_to(name) for name in asked):
+        session.skip(f"{package.name} was not asked for")
+    return rest
+
+
+def _run_tests(session: nox.Session, package: tree.Package, *command: str) -> None:
+    """Test what is installed. Not the checkout: the tests run in an empty directory elsewhere."""
+    if package.services:
+        _services(package.services)
+    posargs = _posargs(session, package)
+    with tempfile.TemporaryDirectory(prefix="tests-") as elsewhere, session.chdir(elsewhere):
+        session.run("python", "-I", str(ROOT / "ci/check_installed.py"), package.import_name)
+        session.run(
+            *(command or ("python", "-Im", "pytest")),
+            "--import-mode=importlib",
+            f"--rootdir={package.path}",
+            f"--override-ini=cache_dir={elsewhere}/.pytest_cache",
+            str(package.path / "tests"),
+            *posargs,
+        )
+
+
+@nox.session(python=list(FOUND) if OLDEST in FOUND else [OLDEST, *FOUND])
+@EACH_PACKAGE
+def tests(session: nox.Session, package: str) -> None:
+    """Each package from its wheel, on every Python found: `-- [PACKAGE...] [pytest options]`."""
+    _install(session, package, *PACKAGES[package].groups["test"])
+    _run_tests(session, PACKAGES[package])
+
+
+@nox.session(python=OLDEST, venv_backend="uv")
+@EACH_PACKAGE
+def tests_min(session: nox.Session, package: str) -> None:
+    """Each package with the lowest versions that it declares."""
+    declared = [each for each in PACKAGES[package].declared("test") if each.name not in PACKAGES]
+    for each in declared:
+        if each.floor is None:
+            session.error(f"{each.text!r} of {package} has no floor: write >= and a version.")
+    _install(
+        session,
+        package,
+        *PACKAGES[package].groups["test"],
+        *(each.text for each in declared),
+        lowest=True,
+    )
+    floors = [f"{each.name}=={each.floor}" for each in declared]
+    session.run("python", "-I", str(ROOT / "ci/check_floors.py"), *floors)
+    _run_tests(session, PACKAGES[package])
+
+
+@nox.session(python=OLDEST)
+def coverage(session: nox.Session) -> None:
+    """Lines and branches that the tests of all packages reach, as a table."""
+    data = f"--data-file={session.create_tmp()}/.coverage"
+    rcfile = f"--rcfile={ROOT}/.coveragerc"
+    for name, package in PACKAGES.items():
+        _install(session, name, *package.groups["test"], "coverage")
+        _run_tests(session, package, "python", "-m", "coverage", "run", data, rcfile, "-m", "pytest")
+    session.run("python", "-m", "coverage", "combine", data, rcfile, session.create_tmp())
+    session.run("python", "-m", "coverage", "report", data, rcfile)
+
+
+# --- Checks -------------------------------------------------------------------
+
+
+@nox.session(python=OLDEST)
+def lint(session: nox.Session) -> None:
+    """Style, layers, declared dependencies, changelogs and the shape of the tree."""
+    session.install("ruff==0.15.*", "import-linter==2.*", "deptry==0.25.*", "towncrier==25.8.*")
+    session.run("ruff", "check", "--config", ".ruff.toml", ".")
+    sources = os.pathsep.join(str(package.path / "src") for package in PACKAGES.values())
+    session.run("lint-imports", "--config", ".importlinter", env={"PYTHONPATH": sources})
+    own = ",".join(f"{package.name}={package.import_name}" for package in PACKAGES.values())
+    for package in PACKAGES.values():
+        with session.chdir(package.path):
+            session.run("deptry", "src", "--package-module-name-map", own)
+        session.run(
+            *("towncrier", "build", "--draft", "--config", ".towncrier.toml"),
+            *("--dir", str(package.path), "--version", package.version),
+            silent=True,
+        )
+    for checker in ("check_tree.py", "check_changes.py"):
+        session.run("python", f"ci/{checker}")
+    session.run("python", "ci/front_door.py", "--check")
+
+
+@nox.session(python=OLDEST)
+def types(session: nox.Session) -> None:
+    """mypy strict on the installed wheels, and both checkers on what users would write."""
+    _install(session, *_everything(), "mypy==1.*", "pyright[nodejs]==1.1.*", "pandas-stubs", "numpy>=2.0")
+    mypy = ("python", "-Im", "mypy", "--config-file", str(ROOT / ".mypy.ini"))
+    with tempfile.TemporaryDirectory() as elsewhere, session.chdir(elsewhere):
+        for package in PACKAGES.values():
+            session.run(*mypy, "-p", package.import_name)
+        written = sorted(str(path) for path in ROOT.glob("packages/*/typing_tests/*.py"))
+        if not written:
+            session.error("No packages/*/typing_tests/*.py: nothing to check.")
+        session.run(*mypy, *written)
+    session.run("pyright", "--project", ".pyrightconfig.json", "--pythonpath", _python(session))
+
+
+def _everything() -> list[str]:
+    """Every package with all its extras, as requirements."""
+    return [f"{each.name}[{','.join(each.extras)}]" for each in PACKAGES.values()]
+
+
+def _python(session: nox.Session) -> str:
+    return str(Path(session.bin) / "python")
+
+
+# --- Documentation ------------------------------------------------------------
+
+
+@nox.session(python=OLDEST)
+def docs(session: nox.Session) -> None:
+    """Build the site, warnings being errors, and run every Python example: `-- --serve`."""
+    _install(session, *_everything(), *DOCS_TOOLS)
+    session.run("python", "-I", "ci/run_examples.py")
+    # Every page is read again: a cached page hides the warnings of the build before.
+    session.run(
+        *("python", "-Im", "sphinx", "-W", "-n", "--keep-going", "--fresh-env", "--quiet"),
+        *("-b", "html", "docs", "docs/_build/html"),
+    )
+    session.log("The site is in docs/_build/html/index.html")
+    if "--serve" in session.posargs:
+        session.run("python", "-m", "http.server", "-b", "127.0.0.1", "-d", "docs/_build/html")
+
+
+# --- Packages and runs --------------------------------------------------------
+
+
+@nox.session(venv_backend="none")
+def build(session: nox.Session) -> None:
+    """Source distribution and wheel of each package, in dist/."""
+    shutil.rmtree(ROOT / "dist", ignore_errors=True)
+    for name, package in PACKAGES.items():
+        _build(session, package, ROOT / "dist" / name, "--sdist", "--wheel")
+    for path in sorted((ROOT / "dist").glob("*/*.[wt]*")):
+        session.log(str(path.relative_to(ROOT)))
+
+
+@nox.session(python=OLDEST)
+def demo(session: nox.Session) -> None:
+    """One real run on a process pool, by value and by proxy, with a report: `-- --help`."""
+    _install(session, "proxystore-core", "taps[all]")
+    session.run("taps", "demo", *session.posargs)
+
+
+@nox.session(python=OLDEST, venv_backend="uv")
+def bench(session: nox.Session) -> None:
+    """Measure beside the older system, which has an environment of its own: `-- core`."""
+    groups = PACKAGES["proxystore-core"].groups
+    _install(session, "proxystore-core", "taps", *groups["bench"])
+    peer = Path(session.create_tmp()) / "peer"
+    uv = (sys.executable, "-m", "uv")
+    session.run(*uv, "venv", "--quiet", "--clear", "-p", _python(session), str(peer), external=True)
+    session.run(
+        *(*uv, "pip", "install", "--quiet", "-p", str(peer / "bin/python")),
+        *groups["bench-peer"],
+        external=True,
+    )
+    arguments = ("--peer", str(peer / "bin/python"), *session.posargs)
+    session.run("python", "-I", "ci/bench/run.py", *arguments)
+
+
+@nox.session(python=OLDEST)
+def soak(session: nox.Session) -> None:
+    """Long runs that look for leaks and lost objects: `-- PACKAGE [options]`."""
+    names, rest = session.posargs[:1], session.posargs[1:]
+    chosen = [p for p in PACKAGES.values() if not names or p.answers_to(names[0])]
+    scripts = {p: p.path / "soak" / "run.py" for p in chosen if (p.path / "soak/run.py").exists()}
+    if not scripts:
+        session.error(f"No packages/*/soak/run.py for {names or 'any package'}: nothing to run.")
+    for package, script in scripts.items():
+        _install(session, package.name, *package.groups["test"])
+        session.run("python", "-I", str(script), *rest)
+
+
+@nox.session(name="new-connector", python=OLDEST)
+def new_connector(session: nox.Session) -> None:
+    """Make packages/proxystore-connectors-NAME and test it: `-- NAME`; without, in a scratch place."""
+    with tempfile.TemporaryDirectory(prefix="new-connector-") as scratch:
+        arguments = session.posargs or ["sample", "--into", scratch]
+        session.run("python", "-I", "ci/new_connector.py", *arguments)
+        parent = Path(scratch) if not session.posargs else ROOT / "packages"
+        name = f"proxystore-connectors-{arguments[0]}"
+        package = tree.Package.read(parent / name)
+        wheel = _build(session, package, Path(scratch) / "wheel", "--wheel")
+        _install(session, name, *package.groups["test"], own={name: wheel})
+        _run_tests(session, package)
+        session.run("python", "-I", "ci/run_examples.py", str(package.path / "README.md"))
