@@ -1,0 +1,148 @@
+"""A cache of deserialized objects, bounded in objects and in bytes."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Any, NamedTuple
+
+from proxystore.store._forked import remake_in_child
+
+__all__ = ["LRUCache"]
+
+
+class _Entry(NamedTuple):
+    value: Any  # the object, or a weak reference to it
+    is_weak: bool
+    nbytes: int
+    tag: object
+
+
+class LRUCache:
+    """Keeps the objects that were used last.
+
+    Thread safe, and usable in a forked child. No operation takes longer with
+    the size of the objects.
+
+    Args:
+        maxsize: Most objects to keep; 0 keeps none.
+        max_nbytes: Most bytes that objects kept strongly may cost together.
+
+    Raises:
+        ValueError: A bound is negative.
+    """
+
+    def __init__(self, maxsize: int = 256, max_nbytes: int = 256 * 1024 * 1024) -> None:
+        if maxsize < 0 or max_nbytes < 0:
+            raise ValueError(
+                f"A cache cannot hold {min(maxsize, max_nbytes)} objects or bytes. "
+                f"Use 0 to keep nothing."
+            )
+        self.maxsize, self.max_nbytes = maxsize, max_nbytes
+        self.hits = 0
+        """Calls of `get` that found an object."""
+        self.misses = 0
+        """Calls of `get` that did not."""
+        self.nbytes = 0
+        """What the objects kept strongly cost together."""
+        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
+        self._lock = threading.Lock()
+        remake_in_child(self)
+
+    # Any: objects of every type.
+    def get(self, key: Hashable, default: Any = None, *, tag: object = None) -> Any:
+        """The object of ``key`` if it was set with an equal ``tag``, else ``default``."""
+        with self._lock:
+            value = self._peek(key, default, tag)
+            if value is default:
+                self.misses += 1
+            else:
+                self.hits += 1
+                self._entries.move_to_end(key)
+        return value
+
+    def peek(self, key: Hashable, default: Any = None, *, tag: object = None) -> Any:
+        """As `get`, but counts for nothing."""
+        with self._lock:
+            return self._peek(key, default, tag)
+
+    def set(
+        self, key: Hashable, value: Any, nbytes: int = 0, *, tag: object = None, weak: bool = False
+    ) -> None:
+        """Keep ``value``, and drop what was used longest ago to make room.
+
+        Args:
+            key: Replaces the object that had this key.
+            value: Any object.
+            nbytes: What the object costs; over `max_nbytes` it is not kept.
+            tag: `get` must name an equal one.
+            weak: Keep the object only while somebody else does, at no cost.
+                Objects that cannot be referenced weakly are kept strongly.
+        """
+        if weak:
+            try:
+                entry = _Entry(weakref.ref(value), is_weak=True, nbytes=0, tag=tag)
+            except TypeError:
+                entry = _Entry(value, is_weak=False, nbytes=nbytes, tag=tag)
+        else:
+            entry = _Entry(value, is_weak=False, nbytes=nbytes, tag=tag)
+        with self._lock:
+            dropped = [self._drop(key)]
+            if entry.nbytes <= self.max_nbytes:
+                self._entries[key] = entry
+                self.nbytes += entry.nbytes
+            while len(self._entries) > self.maxsize or self.nbytes > self.max_nbytes:
+                dropped.append(self._drop(next(iter(self._entries))))
+        # Outside of the lock: the last reference to an object may run any code.
+        del dropped
+
+    def exists(self, key: Hashable) -> bool:
+        """Whether there is an object of ``key``, whatever its tag."""
+        missing = object()
+        with self._lock:
+            entry = self._entries.get(key)
+            return entry is not None and self._peek(key, missing, entry.tag) is not missing
+
+    def evict(self, key: Hashable) -> None:
+        """Drop the object of ``key``, if there is one."""
+        with self._lock:
+            dropped = self._drop(key)
+        del dropped
+
+    def clear(self) -> None:
+        """Drop everything."""
+        with self._lock:
+            dropped, self._entries, self.nbytes = self._entries, OrderedDict(), 0
+        del dropped
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __repr__(self) -> str:
+        return (
+            f"<LRUCache: {len(self)} of {self.maxsize} objects, "
+            f"{self.nbytes} of {self.max_nbytes} bytes>"
+        )
+
+    def remade_in_child(self) -> None:
+        """Start anew after a fork, in which another thread may have held the lock."""
+        self._lock = threading.Lock()
+        self._entries = OrderedDict(self._entries)
+        self.nbytes = sum(entry.nbytes for entry in self._entries.values())
+
+    def _peek(self, key: Hashable, default: Any, tag: object) -> Any:
+        entry = self._entries.get(key)
+        if entry is None or entry.tag != tag:
+            return default
+        if not entry.is_weak:
+            return entry.value
+        value = entry.value()
+        return default if value is None else value
+
+    def _drop(self, key: Hashable) -> _Entry | None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self.nbytes -= entry.nbytes
+        return entry
