@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from pickle import PickleBuffer
 from typing import TypeAlias, overload
 
-__all__ = ["Buffers", "BytesLike", "Payload", "as_buffers", "as_bytes", "payload_nbytes"]
+__all__ = [
+    "Buffers",
+    "BytesLike",
+    "Payload",
+    "as_buffers",
+    "as_bytes",
+    "flat_view",
+    "payload_nbytes",
+]
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 
 
 class Buffers(Sequence[memoryview]):
-    """A sequence of flat byte views that together are one object.
+    """A sequence of flat, read-only byte views that together are one object.
 
     Holds references to the memory it was given and copies nothing; whoever
     made that memory must not change it until the write that takes these
@@ -22,12 +31,13 @@ class Buffers(Sequence[memoryview]):
 
     Raises:
         BufferError: A buffer is not C or Fortran contiguous.
+        TypeError: A buffer is not bytes-like.
     """
 
     __slots__ = ("_views", "nbytes")
 
     def __init__(self, buffers: Iterable[BytesLike]) -> None:
-        self._views = tuple(_flat(buffer) for buffer in buffers)
+        self._views = tuple(flat_view(buffer).toreadonly() for buffer in buffers)
         self.nbytes = sum(view.nbytes for view in self._views)
         """Bytes in all buffers together."""
 
@@ -57,14 +67,18 @@ class Buffers(Sequence[memoryview]):
 Payload: TypeAlias = BytesLike | Buffers
 
 
-def _flat(buffer: BytesLike) -> memoryview:
-    view = memoryview(buffer)
-    if view.ndim == 1 and view.format == "B":
-        return view
-    if view.nbytes == 0:
-        # cast() refuses views with a zero in their shape.
-        return memoryview(b"")
-    return view.cast("B")
+def flat_view(buffer: BytesLike) -> memoryview:
+    """The memory of ``buffer`` as one dimension of unsigned bytes, without a copy.
+
+    Fortran-ordered memory comes in the order in which it lies there.
+
+    Raises:
+        BufferError: The buffer is not C or Fortran contiguous.
+        TypeError: It is not bytes-like.
+    """
+    # memoryview.cast() refuses what raw() takes: Fortran order, zeros in the
+    # shape, formats that are not native.
+    return PickleBuffer(buffer).raw()
 
 
 def as_buffers(payload: Payload) -> Buffers:
@@ -76,7 +90,7 @@ def as_bytes(payload: Payload) -> bytes:
     """The payload as one `bytes`; copies unless it already is one."""
     if isinstance(payload, bytes):
         return payload
-    return payload.join() if isinstance(payload, Buffers) else bytes(payload)
+    return payload.join() if isinstance(payload, Buffers) else bytes(flat_view(payload))
 
 
 def payload_nbytes(payload: Payload) -> int:
