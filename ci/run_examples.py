@@ -1,0 +1,78 @@
+"""Run every Python block of README.md, packages/*/README.md and docs/**/*.md, or of FILES.
+
+The blocks of a file run in order, as one script, in an empty directory. A block is left out by
+``<!-- no-run: REASON -->`` on the line before it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+NO_RUN = re.compile(r"<!-- no-run: \S.* -->")
+LIMIT_S = 120
+
+
+def _pages() -> list[Path]:
+    patterns = ("README.md", "packages/[!_]*/README.md", "docs/**/*.md")
+    return [path for pattern in patterns for path in sorted(ROOT.glob(pattern))]
+
+
+def script_of(text: str) -> str:
+    """The Python of a page, each line at its place, so that tracebacks give lines of the page.
+
+    Raises:
+        ValueError: A block has no end.
+    """
+    lines: list[str] = []
+    state, previous = "prose", ""
+    for line in text.splitlines():
+        python = state == "python" and line != "```"
+        lines.append(line if python else "")
+        if state == "prose" and line.startswith("```"):
+            runs = line == "```python" and not NO_RUN.fullmatch(previous.strip())
+            state = "python" if runs else "other"
+        elif line.strip() == "```":
+            state = "prose"
+        previous = line
+    if state != "prose":
+        raise ValueError("A fenced block has no end.")
+    return "\n".join(lines) + "\n"
+
+
+def _run(page: Path, script: str) -> bool:
+    with tempfile.TemporaryDirectory(prefix="example-") as folder:
+        file = Path(folder) / f"{page.stem}.py"
+        file.write_text(script, "utf-8")
+        start = time.monotonic()
+        # A script, not stdin: process pools import the main module again.
+        done = subprocess.run(
+            [sys.executable, "-I", file.name], cwd=folder, timeout=LIMIT_S, check=False
+        )
+    verdict = "ran" if done.returncode == 0 else f"FAILED ({done.returncode})"
+    print(f"{page.resolve()}: {verdict}, {time.monotonic() - start:.1f} s", flush=True)
+    return done.returncode == 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILES")
+    pages = parser.parse_args().files or _pages()
+    scripts = {page: script_of(page.read_text("utf-8")) for page in pages}
+    scripts = {page: script for page, script in scripts.items() if script.strip()}
+    if not scripts:
+        print("run_examples: no Python block was found, so nothing was run.", file=sys.stderr)
+        return 1
+    failed = [page for page, script in scripts.items() if not _run(page, script)]
+    print(f"run_examples: {len(scripts) - len(failed)} of {len(scripts)} pages ran.")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
