@@ -23,10 +23,13 @@ import pythons  # noqa: E402 - found through the line above
 import tree  # noqa: E402
 
 FOUND = pythons.find()
-DOCS_TOOLS = ("sphinx==8.*", "furo>=2025.9", "myst-parser==4.*", "sphinx-copybutton>=0.5.2", "numpy")
 OLDEST = pythons.SUPPORTED[0]
 PACKAGES = {package.name: package for package in tree.packages()}
 EACH_PACKAGE = nox.parametrize("package", list(PACKAGES), ids=list(PACKAGES))
+
+LINT_TOOLS = ("ruff==0.17.*", "import-linter==2.*", "deptry==0.25.*", "towncrier==26.*")
+TYPES_TOOLS = ("mypy==2.*", "pyright[nodejs]==1.1.*")
+DOCS_TOOLS = ("sphinx==9.*", "furo==2025.12.*", "myst-parser==5.*", "sphinx-copybutton==0.5.*")
 
 # In front, for nox must not meet the shims of versions that are not active.
 os.environ["PATH"] = os.pathsep.join([*(str(p.parent) for p in FOUND.values()), os.environ["PATH"]])
@@ -62,7 +65,10 @@ def _build(session: nox.Session, package: tree.Package, folder: Path, *kinds: st
 
 
 def _install(
-    session: nox.Session, *requirements: str, own: dict[str, Path] | None = None, lowest: bool = False
+    session: nox.Session,
+    *requirements: str,
+    own: dict[str, Path] | None = None,
+    lowest: bool = False,
 ) -> None:
     """Install ``requirements``; names of this repository get the wheel files built from it.
 
@@ -164,8 +170,9 @@ def coverage(session: nox.Session) -> None:
     data = f"--data-file={session.create_tmp()}/.coverage"
     rcfile = f"--rcfile={ROOT}/.coveragerc"
     for name, package in PACKAGES.items():
-        _install(session, name, *package.groups["test"], "coverage")
-        _run_tests(session, package, "python", "-m", "coverage", "run", data, rcfile, "-m", "pytest")
+        _install(session, name, *package.groups["test"], "coverage==7.*")
+        command = ("python", "-m", "coverage", "run", data, rcfile, "-m", "pytest")
+        _run_tests(session, package, *command)
     session.run("python", "-m", "coverage", "combine", data, rcfile, session.create_tmp())
     session.run("python", "-m", "coverage", "report", data, rcfile)
 
@@ -176,7 +183,7 @@ def coverage(session: nox.Session) -> None:
 @nox.session(python=OLDEST)
 def lint(session: nox.Session) -> None:
     """Style, layers, declared dependencies, changelogs and the shape of the tree."""
-    session.install("ruff==0.15.*", "import-linter==2.*", "deptry==0.25.*", "towncrier==25.8.*")
+    session.install(*LINT_TOOLS)
     session.run("ruff", "check", "--config", ".ruff.toml", ".")
     sources = os.pathsep.join(str(package.path / "src") for package in PACKAGES.values())
     session.run("lint-imports", "--config", ".importlinter", env={"PYTHONPATH": sources})
@@ -196,8 +203,8 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def types(session: nox.Session) -> None:
-    """mypy strict on the installed wheels, and both checkers on what users would write."""
-    _install(session, *_everything(), "mypy==1.*", "pyright[nodejs]==1.1.*", "pandas-stubs", "numpy>=2.0")
+    """Strict mypy on the installed wheels, and pyright too on what users would write."""
+    _install(session, *_everything(), *TYPES_TOOLS)
     mypy = ("python", "-Im", "mypy", "--config-file", str(ROOT / ".mypy.ini"))
     with tempfile.TemporaryDirectory() as elsewhere, session.chdir(elsewhere):
         for package in PACKAGES.values():
@@ -288,7 +295,7 @@ def soak(session: nox.Session) -> None:
 
 @nox.session(name="new-connector", python=OLDEST)
 def new_connector(session: nox.Session) -> None:
-    """Make packages/proxystore-connectors-NAME and test it: `-- NAME`; without, in a scratch place."""
+    """Make packages/proxystore-connectors-NAME and test it: `-- NAME` (none: in scratch)."""
     with tempfile.TemporaryDirectory(prefix="new-connector-") as scratch:
         arguments = session.posargs or ["sample", "--into", scratch]
         session.run("python", "-I", "ci/new_connector.py", *arguments)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import shutil
 import subprocess
@@ -12,11 +11,11 @@ SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
 
 
 def _candidates(version: str) -> list[str]:
-    pyenv = os.environ.get("PYENV_ROOT", str(Path.home() / ".pyenv"))
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
     on_path = shutil.which(f"python{version}")
     return [
         *([on_path] if on_path else []),
-        *sorted(glob.glob(f"{pyenv}/versions/{version}.*/bin/python{version}"), reverse=True),
+        *sorted(map(str, pyenv.glob(f"{version}.*/bin/python{version}")), reverse=True),
         f"/usr/bin/python{version}",
         f"/usr/local/bin/python{version}",
     ]

@@ -31,7 +31,7 @@ class Requirement:
         match = re.match(r"\s*([A-Za-z0-9][\w.-]*)\s*(?:\[([^]]*)\])?", text)
         if match is None:
             raise ValueError(f"{text!r} is not a requirement: expected a name first.")
-        floor = re.search(r"(?:>=|==|~=)\s*([\w.]+)", text.split(";")[0])
+        floor = re.search(r"(?:>=|==|~=)\s*([\w.]+)", text.partition(";")[0])
         extras = tuple(extra.strip() for extra in (match[2] or "").split(",") if extra.strip())
         name = re.sub(r"[-_.]+", "-", match[1]).lower()
         return cls(text, name, extras, floor[1] if floor else None)

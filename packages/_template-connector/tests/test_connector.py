@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+
 from proxystore.errors import ConfigError, ConnectorUnavailableError, MediumGoneError
 from proxystore.store import Store
 from proxystore_connectors_template import TemplateConnector
@@ -61,7 +62,7 @@ def test_a_folder_that_is_missing_is_reported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("config", [{}, {"path": "/x", "pth": 1}])
 def test_a_configuration_with_wrong_options_is_refused(config: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match="path|pth"):
+    with pytest.raises(ConfigError, match=r"path|pth"):
         TemplateConnector.from_config(config)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from proxystore.abc import Capability
 from proxystore.testing import ConnectorContract
 from proxystore_connectors_template import TemplateConnector
