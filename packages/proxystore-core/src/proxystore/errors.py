@@ -29,6 +29,7 @@ __all__ = [
     "NotOwnerError",
     "ObjectNotFoundError",
     "ObjectOnOtherHostError",
+    "OverwrittenPackageError",
     "ProxyReentryError",
     "ProxyResolveError",
     "ProxyStoreError",
@@ -219,6 +220,25 @@ class ConnectorNotInstalledError(ProxyStoreError, ImportError):
         super().__init__(
             f"{asked} is in a package of its own that is not installed "
             f"(installed connectors: {_listed(installed)}). Run: pip install {distribution}"
+        )
+
+
+class OverwrittenPackageError(ProxyStoreError, ImportError):
+    """The older ``proxystore`` distribution has replaced or removed part of this package.
+
+    Args:
+        found: The file that is there in place of ours, `None` if there is none.
+    """
+
+    _facts = ("found",)
+
+    def __init__(self, found: str | None) -> None:
+        self.found = found
+        state = f"{found} is not its own" if found else "its __init__.py is gone"
+        super().__init__(
+            f"The package 'proxystore' is a mixture of two distributions: {state}, because "
+            f"'proxystore' was installed over proxystore-core, or uninstalled after it. Run: "
+            f"pip uninstall proxystore; pip install --force-reinstall proxystore-core"
         )
 
 

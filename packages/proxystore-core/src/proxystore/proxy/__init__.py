@@ -1,0 +1,41 @@
+"""Proxies: objects that stand for another and fetch it at their first use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias, TypeVar
+
+from proxystore._marker import require_whole
+from proxystore.errors import ProxyReentryError, ProxyResolveError
+from proxystore.proxy._functions import extract, get_factory, is_resolved, resolve, resolve_async
+from proxystore.proxy._locker import ProxyLocker
+from proxystore.proxy._probes import PROBE_NAMES
+from proxystore.proxy._pure import Proxy
+from proxystore.proxy._pure import load as _load
+
+__all__ = [
+    "PROBE_NAMES",
+    "DefaultClassType",
+    "DefaultHashType",
+    "FactoryType",
+    "Proxy",
+    "ProxyLocker",
+    "ProxyOr",
+    "ProxyReentryError",
+    "ProxyResolveError",
+    "_load",
+    "extract",
+    "get_factory",
+    "is_resolved",
+    "resolve",
+    "resolve_async",
+]
+
+require_whole()
+
+T = TypeVar("T")
+
+FactoryType: TypeAlias = Callable[[], T]
+DefaultClassType: TypeAlias = type | None
+DefaultHashType: TypeAlias = int | Exception | None
+ProxyOr: TypeAlias = Proxy[T] | T
