@@ -29,7 +29,7 @@ class TapsError(ProxyStoreError):
 
 
 class TaskError(TapsError, RuntimeError):
-    """A task raised something that cannot travel between processes.
+    """A task raised something that cannot travel: an exit, or what cannot be pickled.
 
     Args:
         task: The task, as `TaskInfo.label` gives it.
@@ -42,8 +42,8 @@ class TaskError(TapsError, RuntimeError):
     def __init__(self, task: str, type_name: str, message: str) -> None:
         self.task, self.type_name, self.message = task, type_name, message
         super().__init__(
-            f"Task {task} raised {type_name}: {message}. That exception itself cannot be "
-            f"pickled; its traceback is in the task records."
+            f"Task {task} raised {type_name}: {message}. That exception cannot travel from "
+            f"where the task ran; its traceback is in the task records."
         )
 
 
@@ -55,8 +55,8 @@ class DependencyError(TapsError, RuntimeError):
     def __init__(self, task: str, parent: str) -> None:
         self.task, self.parent = task, parent
         super().__init__(
-            f"Task {task} was not run, because it needs the result of task {parent}, which "
-            f"failed. Look at the error of {parent}, which is the cause of this one."
+            f"Task {task} was not run, because it needs, directly or through others, the result "
+            f"of task {parent}, which failed. That task's error is the cause of this one."
         )
 
 
@@ -125,7 +125,7 @@ class UsageError(TapsError, ValueError):
         problems: One full sentence each.
     """
 
-    _facts = ("problems",)
+    _facts: tuple[str, ...] = ("problems",)
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
@@ -140,12 +140,8 @@ class UnknownPluginError(UsageError):
     def __init__(self, kind: str, name: str, known: Sequence[str]) -> None:
         self.kind, self.name, self.known = kind, name, tuple(known)
         found = ", ".join(self.known) or "none: install taps, rather than use its source folder"
-        super().__init__(
-            [
-                f"There is no {kind} named {name!r}.{did_you_mean(name, self.known)} "
-                f"Installed: {found}."
-            ]
-        )
+        problem = f"There is no {kind} named {name!r}.{did_you_mean(name, self.known)}"
+        super().__init__([f"{problem} Installed: {found}."])
 
 
 class PluginLoadError(TapsError, ImportError):

@@ -12,15 +12,27 @@ the same way.
 from __future__ import annotations
 
 import enum
-from abc import ABC
+from abc import ABC, abstractmethod
+from concurrent.futures import Executor
 from importlib.metadata import EntryPoint, entry_points
-from typing import TypeVar, cast
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from taps.errors import PluginLoadError, UnknownPluginError
+from taps.filters.abc import Filter
+from taps.transformers.abc import Transformer
 
-__all__ = ["Plugin", "PluginConfig", "PluginT", "load_plugin", "plugin_names"]
+__all__ = [
+    "ExecutorConfig",
+    "FilterConfig",
+    "Plugin",
+    "PluginConfig",
+    "PluginT",
+    "TransformerConfig",
+    "load_plugin",
+    "plugin_names",
+]
 
 
 class PluginConfig(BaseModel, ABC):
@@ -34,6 +46,30 @@ class PluginConfig(BaseModel, ABC):
 
     name: str
     """The name of the plugin's entry point; a subclass sets it as the default."""
+
+
+class ExecutorConfig(PluginConfig):
+    """Options of an executor: a plugin of the group ``taps.executors``."""
+
+    @abstractmethod
+    def get_executor(self) -> Executor:
+        """A fresh executor, which the caller shuts down."""
+
+
+class TransformerConfig(PluginConfig):
+    """Options of a transformer: a plugin of the group ``taps.transformers``."""
+
+    @abstractmethod
+    def get_transformer(self) -> Transformer[Any]:
+        """A fresh transformer, which the caller closes."""
+
+
+class FilterConfig(PluginConfig):
+    """Options of a filter: a plugin of the group ``taps.filters``."""
+
+    @abstractmethod
+    def get_filter(self) -> Filter:
+        """The filter."""
 
 
 PluginT = TypeVar("PluginT", bound=PluginConfig)
@@ -85,7 +121,7 @@ def load_plugin(kind: Plugin, name: str, base: type[PluginT]) -> type[PluginT]:
             f"{entry_point.value} is not a subclass of {base.__name__}",
             "Report it to the distribution that provides it.",
         )
-    return cast("type[PluginT]", config)
+    return config
 
 
 def _entry_points(kind: Plugin) -> dict[str, EntryPoint]:

@@ -1,0 +1,7 @@
+"""Executors: plugins that run tasks, each in a module that is imported when it is chosen."""
+
+from __future__ import annotations
+
+from taps.executors.abc import Terminable
+
+__all__ = ["Terminable"]

@@ -1,0 +1,74 @@
+"""A pool of processes on this host."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from typing import Literal
+
+from pydantic import Field
+
+from taps.plugins import ExecutorConfig
+
+__all__ = ["ProcessPool", "ProcessPoolConfig"]
+
+
+class ProcessPool(ProcessPoolExecutor):
+    """A `ProcessPoolExecutor` that leaves no process behind.
+
+    Workers end when this process does, however it ends, and leave Ctrl-C to it.
+
+    Args:
+        max_processes: Number of workers.
+        context: How they are started; `None` is the default of this Python.
+    """
+
+    shares_memory = False
+
+    def __init__(self, max_processes: int, context: str | None = None) -> None:
+        super().__init__(
+            max_processes,
+            mp_context=multiprocessing.get_context(context),
+            initializer=_start_worker,
+        )
+
+    def terminate(self) -> None:
+        """End the workers now. Their tasks, and those queued, fail with `BrokenProcessPool`."""
+        # Before terminate_workers() of Python 3.14, nothing public knows which they are.
+        for process in list((self._processes or {}).values()):
+            process.terminate()
+
+
+def _start_worker() -> None:
+    # Ctrl-C reaches every process of a terminal. Workers that died of it would fail
+    # their tasks with tracebacks of their own before the engine could cancel any.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="watch-parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        # Without this a worker whose parent was killed waits for its next task for ever.
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+class ProcessPoolConfig(ExecutorConfig):
+    """Runs tasks in processes of this host; arguments and results are pickled."""
+
+    name: Literal["process-pool"] = "process-pool"
+    max_processes: int = Field(
+        default_factory=lambda: os.cpu_count() or 1, ge=1, description="number of processes"
+    )
+    context: Literal["fork", "spawn", "forkserver"] | None = Field(
+        default=None, description="how processes are started; none is Python's default"
+    )
+
+    def get_executor(self) -> ProcessPool:
+        """A fresh pool; processes are started with the first task."""
+        return ProcessPool(self.max_processes, self.context)
