@@ -1,0 +1,203 @@
+"""Runs as they were left on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from taps.errors import RunError
+
+__all__ = ["Execution", "Run", "TaskRecord", "read_run"]
+
+_ADVICE = "Name a directory that `taps run` wrote, such as one below runs/."
+_PARTIAL = "The run was killed or still goes on; only runs that ended can be read."
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Execution:
+    """What one task did on its worker: times in seconds since the epoch, durations ``_s``."""
+
+    worker: str
+    start: float
+    end: float
+    input_transform_s: float
+    task_s: float
+    result_transform_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """One finished task. Times are seconds since the epoch."""
+
+    name: str
+    success: bool
+    submit: float
+    dispatch: float
+    received: float
+    by_value_nbytes: int
+    """Pickled bytes of arguments and result that went through the executor."""
+    by_reference_nbytes: int
+    """Serialized bytes that went into the store instead."""
+    execution: Execution | None
+    """`None` if the task never ran."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Run:
+    """One run that ended."""
+
+    path: Path
+    app: str
+    parameters: Mapping[str, Any]
+    """Options of the app, its name left out."""
+    executor: str
+    transformer: str
+    filter: str
+    verified: bool
+    detail: str
+    makespan_s: float
+    start_time: float
+    hostname: str
+    tasks: tuple[TaskRecord, ...]
+
+    @property
+    def problem(self) -> str:
+        """The app and its parameters; equal for runs that can be compared."""
+        options = ", ".join(f"{name}={value}" for name, value in sorted(self.parameters.items()))
+        return f"{self.app} ({options})" if options else self.app
+
+    @property
+    def way(self) -> str:
+        """How it was run, for a reader."""
+        way = "by value" if self.transformer == "none" else f"by {self.transformer}"
+        condition = "" if self.filter == "none" else f" ({self.filter})"
+        return f"{self.executor}, {way}{condition}"
+
+    @property
+    def by_value_nbytes(self) -> int:
+        """Bytes of arguments and results that went through the executor."""
+        return sum(task.by_value_nbytes for task in self.tasks)
+
+    @property
+    def by_reference_nbytes(self) -> int:
+        """Bytes of arguments and results that went into the store."""
+        return sum(task.by_reference_nbytes for task in self.tasks)
+
+    @property
+    def failed(self) -> int:
+        """Tasks that failed or were cancelled."""
+        return sum(not task.success for task in self.tasks)
+
+
+def read_run(path: str | os.PathLike[str]) -> Run:
+    """Read a run directory; holds every task record in memory, some 0.5 KB each.
+
+    Raises:
+        RunError: It is not a run directory, the run did not end, or a file of it is damaged.
+    """
+    directory = Path(path)
+    if not (directory / "config.toml").is_file():
+        found = "it has no config.toml" if directory.is_dir() else "there is no such directory"
+        raise RunError(f"run {str(path)!r}", found, _ADVICE)
+    config = _toml(directory / "config.toml")
+    result = _json(directory / "result.json")
+    try:
+        return _run(directory, config, result, tuple(_task_records(directory, config)))
+    except (KeyError, TypeError, ValueError) as exc:
+        found = f"its files are not what this version writes ({type(exc).__name__}: {exc})"
+        raise RunError(f"run {str(path)!r}", found, "Run it again with this version.") from exc
+
+
+def _run(
+    directory: Path,
+    config: Mapping[str, Any],
+    result: Mapping[str, Any],
+    tasks: tuple[TaskRecord, ...],
+) -> Run:
+    return Run(
+        path=directory,
+        app=result["app"],
+        parameters={name: value for name, value in config["app"].items() if name != "name"},
+        executor=result["executor"],
+        transformer=result["transformer"] or "none",
+        filter=result["filter"] or "none",
+        verified=bool(result["verified"]),
+        detail=result["detail"],
+        makespan_s=float(result["makespan_s"]),
+        start_time=float(result["start_time"]),
+        hostname=result["hostname"],
+        tasks=tasks,
+    )
+
+
+def _toml(path: Path) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise _unreadable(path, str(exc)) from exc
+
+
+def _json(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        found = f"it has no {path.name}"
+        raise RunError(f"run {str(path.parent)!r}", found, _PARTIAL) from exc
+    except (OSError, ValueError) as exc:
+        raise _unreadable(path, str(exc)) from exc
+    if not isinstance(content, dict):
+        raise _unreadable(path, "it is not a JSON object")
+    return content
+
+
+def _task_records(directory: Path, config: Mapping[str, Any]) -> Iterator[TaskRecord]:
+    name = config.get("engine", {}).get("task_record_file_name")
+    if name is None:
+        return  # The run was told to write none.
+    path = directory / name
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                yield _task_record(path, number, line)
+    except OSError as exc:
+        raise _unreadable(path, str(exc)) from exc
+
+
+def _task_record(path: Path, number: int, line: str) -> TaskRecord:
+    try:
+        record = json.loads(line)
+        submit = record["submit_time"]
+        return TaskRecord(
+            name=record["name"],
+            success=record["success"],
+            submit=submit,
+            dispatch=record["dispatch_time"] or submit,
+            received=record["received_time"],
+            by_value_nbytes=record["argument_bytes"] + record["result_bytes"],
+            by_reference_nbytes=record["input_transform_bytes"] + record["result_transform_bytes"],
+            execution=_execution(record["execution"]),
+        )
+    except (KeyError, TypeError, ValueError) as exc:
+        raise _unreadable(path, f"line {number}: {type(exc).__name__}: {exc}") from exc
+
+
+def _execution(record: Mapping[str, Any] | None) -> Execution | None:
+    if record is None:
+        return None
+    return Execution(
+        worker=record["worker"],
+        start=record["execution_start_time"],
+        end=record["execution_end_time"],
+        input_transform_s=record["input_transform_s"],
+        task_s=record["task_s"],
+        result_transform_s=record["result_transform_s"],
+    )
+
+
+def _unreadable(path: Path, reason: str) -> RunError:
+    return RunError(f"run {str(path.parent)!r}", f"{path.name} cannot be read ({reason})", _ADVICE)
