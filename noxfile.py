@@ -276,8 +276,10 @@ def bench(session: nox.Session) -> None:
         *groups["bench-peer"],
         external=True,
     )
-    arguments = ("--peer", str(peer / "bin/python"), *session.posargs)
-    session.run("python", "-I", "ci/bench/run.py", *arguments)
+    results = ROOT / "runs"
+    results.mkdir(exist_ok=True)
+    arguments = ("--peer", str(peer / "bin/python"), "--out", str(results), *session.posargs)
+    session.run("python", "ci/bench/run.py", *arguments)
 
 
 @nox.session(python=OLDEST)

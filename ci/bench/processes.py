@@ -20,7 +20,7 @@ class MeasuringProcess:
 
     def __init__(self, python: str, script: str, *args: str) -> None:
         self.command = [python, "-I", str(_WORKERS / script), *args]
-        self._process = subprocess.Popen(  # noqa: S603 - our own scripts
+        self._process = subprocess.Popen(
             self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
 

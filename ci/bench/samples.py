@@ -42,7 +42,7 @@ def _bootstrap(
     rows: Sequence[tuple[float, ...]],
     statistic: Callable[[Sequence[tuple[float, ...]]], float],
 ) -> Estimate:
-    draw = random.Random(0)  # noqa: S311 - resampling, not cryptography
+    draw = random.Random(0)
     resampled = sorted(
         statistic(draw.choices(rows, k=len(rows))) for _ in range(_RESAMPLES)
     )

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+
 from proxystore.connectors.file import FileConnector
 from proxystore.proxy import get_factory
 from proxystore.store import Store
