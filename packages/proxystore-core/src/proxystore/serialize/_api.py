@@ -9,7 +9,7 @@ from proxystore.errors import ForbiddenSerializerError, SerializationError
 from proxystore.payload import Buffers, BytesLike, Payload
 from proxystore.serialize._builtin import CLOUDPICKLE, PICKLE
 from proxystore.serialize._contract import Dumped
-from proxystore.serialize._format import MAGIC, Frame, Source, decode, encode, verify_content
+from proxystore.serialize._format import Frame, Source, decode, encode, verify_content
 from proxystore.serialize._legacy import legacy_load
 from proxystore.serialize._registry import qualified_name, registry
 
@@ -21,7 +21,7 @@ def is_bytes_like(obj: object) -> TypeGuard[BytesLike]:
     return isinstance(obj, bytes | bytearray | memoryview)
 
 
-def serialize(obj: object, *, checksum: bool = True) -> Buffers:
+def serialize(obj: object, *, checksum: bool = True, checksum_below: int | None = None) -> Buffers:
     """The bytes of ``obj``: a header, then its own memory where that is possible.
 
     The serializer registered for exactly ``type(obj)`` is used, or else pickle
@@ -32,12 +32,14 @@ def serialize(obj: object, *, checksum: bool = True) -> Buffers:
         obj: Must not change while the buffers are in use: they alias it.
         checksum: Let `deserialize` notice changed content; one pass over the
             object, some 25 GB/s. Lengths and header are always checked.
+        checksum_below: Leave the checksum out of objects of this many bytes and more.
 
     Raises:
         SerializationError: Nothing can serialize the object.
     """
     identifier, (in_band, buffers) = _dump(obj)
-    return encode(identifier, in_band, buffers, checksum=checksum)
+    limit = checksum_below if checksum else 0
+    return encode(identifier, in_band, buffers, checksum_below=limit)
 
 
 # Any: the object can be of any type.
@@ -74,8 +76,7 @@ def deserialize(
     """
     source = _source(data)
     allowed = None if allow is None else frozenset(allow)
-    head = bytes(source.slice(0, 3))
-    legacy = None if MAGIC.startswith(head) else legacy_load(head)
+    legacy = legacy_load(source.slice(0, 3))
     if legacy is not None:
         identifier, load = legacy
         _check_allowed(identifier, allowed)
@@ -117,8 +118,7 @@ def _dump(obj: object) -> tuple[str, Dumped]:
             return serializer.identifier, dumped
     try:
         return PICKLE.identifier, PICKLE.dump(obj)
-    # A __reduce__ may be anybody's code; cloudpickle may do without it.
-    except Exception:
+    except Exception:  # noqa: BLE001 - a __reduce__ may be anybody's code
         try:
             return CLOUDPICKLE.identifier, CLOUDPICKLE.dump(obj)
         except Exception as exc:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from proxystore.errors import CorruptObjectError
+from proxystore.errors import CorruptObjectError, SerializationError
 from proxystore.payload import flat_view
 from proxystore.serialize._contract import Dumped, writable
 
@@ -46,9 +46,7 @@ class BytesSerializer:
     def dump(self, obj: bytes) -> Dumped:
         return b"", (obj,)
 
-    def load(
-        self, in_band: memoryview, buffers: Sequence[memoryview], *, readonly: bool
-    ) -> bytes:
+    def load(self, in_band: memoryview, buffers: Sequence[memoryview], *, readonly: bool) -> bytes:
         return bytes(only(buffers))
 
 
@@ -84,7 +82,8 @@ class MemoryviewSerializer:
     """`memoryview` of any shape and native item format, in place.
 
     Items of other formats (``<i``, structures) and pointers (``P``) have no
-    meaning for `memoryview.cast` or another process, and are refused.
+    meaning for `memoryview.cast` or another process, and are refused: pickle
+    cannot take them, and cloudpickle would give back `bytes`.
     """
 
     identifier = "memoryview"
@@ -92,11 +91,15 @@ class MemoryviewSerializer:
 
     _FORMATS = frozenset("?bBcdfhHiIlLnNqQ")
 
-    # Any: memoryview is generic only from 3.14 on.
-    def dump(self, obj: memoryview[Any]) -> Dumped | None:
-        if obj.format not in self._FORMATS or (obj.ndim > 1 and 0 in obj.shape):
-            return None
-        in_band = f"{obj.format};{','.join(map(str, obj.shape))}".encode("ascii")
+    # Any: the type of the items is only known from the format.
+    def dump(self, obj: memoryview[Any]) -> Dumped:
+        shape = obj.shape or ()
+        if obj.format not in self._FORMATS or (len(shape) > 1 and 0 in shape):
+            raise SerializationError(
+                f"Cannot serialize a memoryview of shape {shape} with items of format "
+                f"{obj.format!r}. Store the array that it is a view of, or its tobytes()."
+            )
+        in_band = f"{obj.format};{','.join(map(str, shape))}".encode("ascii")
         return in_band, (flat_view(obj) if obj.c_contiguous else obj.tobytes(),)
 
     def load(
@@ -105,16 +108,12 @@ class MemoryviewSerializer:
         item_format, _, dimensions = str(in_band, "ascii").partition(";")
         shape = [int(n) for n in dimensions.split(",")] if dimensions else []
         buffer = only(buffers)
-        if not readonly:
-            buffer = writable(buffer)
-        if len(shape) == 1:
-            result = buffer.cast(item_format)  # type: ignore[call-overload]  # checked by cast
-            if result.shape != tuple(shape):
-                raise CorruptObjectError(f"a view of shape {shape} has {result.shape[0]} items")
-            return result
-        if prod(shape) * memoryview(b"").cast(item_format).itemsize != buffer.nbytes:
-            raise CorruptObjectError(f"a view of shape {shape} has {buffer.nbytes} bytes")
-        return buffer.cast(item_format, shape)
+        # Any: the annotation of cast() takes only literal formats.
+        flat: Any = buffer if readonly else writable(buffer)
+        items: memoryview[Any] = flat.cast(item_format)
+        if prod(shape) != len(items):
+            raise CorruptObjectError(f"a view of shape {shape} has {len(items)} items")
+        return items if len(shape) == 1 else flat.cast(item_format, shape)
 
 
 class PickleSerializer:
@@ -144,7 +143,7 @@ class CloudpickleSerializer(PickleSerializer):
     identifier = "cloudpickle"
 
     def dump(self, obj: object) -> Dumped:
-        import cloudpickle  # noqa: PLC0415 - 20 ms, for few objects
+        import cloudpickle  # 20 ms, for few objects
 
         out_of_band: list[pickle.PickleBuffer] = []
         in_band = cloudpickle.dumps(obj, _PROTOCOL, buffer_callback=out_of_band.append)

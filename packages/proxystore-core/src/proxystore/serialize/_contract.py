@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from proxystore.payload import BytesLike, Payload
+from proxystore.payload import Payload
 
 __all__ = ["Dumped", "Serializer", "writable"]
 
@@ -23,15 +23,19 @@ class Serializer(Protocol):
     Both methods are called from several threads at once.
     """
 
-    identifier: str
-    """1 to 64 printable ASCII characters, written into every object; for ever the same."""
+    @property
+    def identifier(self) -> str:
+        """1 to 64 printable ASCII characters, in every object; for ever the same."""
+        ...
 
-    types: tuple[str | type, ...]
-    """Exact types that `dump` is asked for, or their qualified names.
+    @property
+    def types(self) -> tuple[str | type, ...]:
+        """Exact types that `dump` is asked for, or their qualified names.
 
-    A name spares importing the library until the first object of it turns up.
-    Subclasses are not meant: what they add would be lost.
-    """
+        A name spares importing the library until the first object of it turns
+        up. Subclasses are not meant: what they add would be lost.
+        """
+        ...
 
     # Any: a serializer is asked only for objects of its own types.
     def dump(self, obj: Any) -> Dumped | None:
@@ -42,9 +46,7 @@ class Serializer(Protocol):
         """
         ...
 
-    def load(
-        self, in_band: memoryview, buffers: Sequence[memoryview], *, readonly: bool
-    ) -> Any:
+    def load(self, in_band: memoryview, buffers: Sequence[memoryview], *, readonly: bool) -> Any:
         """The object whose parts these are.
 
         Args:

@@ -38,20 +38,24 @@ class Frame(NamedTuple):
 
     identifier: str
     in_band: memoryview
-    buffers: tuple[memoryview, ...]
+    buffers: Sequence[memoryview]
     content_start: int
     checksum: int | None
 
 
 def encode(
-    identifier: str, in_band: bytes, buffers: Sequence[Payload], *, checksum: bool
+    identifier: str, in_band: bytes, buffers: Sequence[Payload], *, checksum_below: int | None
 ) -> Buffers:
-    """The object as buffers: a header, then the parts without a copy of the large ones."""
+    """The object as buffers: a header, then the parts without a copy of the large ones.
+
+    With a checksum of the content if it is smaller than ``checksum_below`` bytes.
+    """
     lengths = [payload_nbytes(buffer) for buffer in buffers]
     name = identifier.encode("ascii")
     table = name + struct.pack(f"<{len(lengths)}Q", *lengths)
     start = _FIXED.size + len(table)
     body, total = _lay_out(start, in_band, buffers, lengths)
+    checksum = checksum_below is None or total < checksum_below
     digest = _digest(body) if checksum else 0
 
     before = _BEFORE_CHECK.pack(
@@ -116,10 +120,14 @@ class Source:
     __slots__ = ("_ends", "_views", "_whole", "nbytes")
 
     def __init__(self, data: Payload) -> None:
-        self._whole = None if isinstance(data, Buffers) else flat_view(data)
-        self._views = tuple(data) if self._whole is None else (self._whole,)
-        self._ends = list(accumulate(map(len, self._views)))
-        self.nbytes = self._ends[-1] if self._ends else 0
+        self._whole: memoryview | None = None
+        if isinstance(data, Buffers):
+            self._views = tuple(data)
+            self._ends = list(accumulate(map(len, self._views)))
+            self.nbytes = data.nbytes
+        else:
+            self._whole = flat_view(data)
+            self.nbytes = len(self._whole)
 
     def slice(self, start: int, stop: int) -> memoryview:
         """Bytes ``start`` to ``stop``, fewer where the object ends."""
@@ -130,6 +138,8 @@ class Source:
 
     def pieces(self, start: int, stop: int) -> list[memoryview]:
         """As `slice`, in as many pieces as it lies in."""
+        if self._whole is not None:
+            return [self._whole[start:stop]]
         pieces = []
         for index in range(bisect_right(self._ends, start), len(self._views)):
             view = self._views[index]
@@ -157,23 +167,22 @@ def decode(source: Source) -> Frame:
         raise CorruptObjectError(
             f"its header says {total} bytes and there are {source.nbytes}: {kind} its end"
         )
-    lengths = struct.unpack(f"<{n_buffers}Q", source.slice(table_start, start))
     position = start + in_band_nbytes
-    spans = []
-    for length in lengths:
+    buffers = []
+    for length in struct.unpack(f"<{n_buffers}Q", source.slice(table_start, start)):
         begin = position + (-position % ALIGNMENT)
         position = begin + length
-        spans.append((begin, position))
+        buffers.append(source.slice(begin, position))
     if position != total:
         raise CorruptObjectError(
             f"its parts end at byte {position} and its header says {total} bytes"
         )
     return Frame(
-        identifier=_ascii(source.slice(_FIXED.size, table_start)),
-        in_band=source.slice(start, start + in_band_nbytes),
-        buffers=tuple(source.slice(*span) for span in spans),
-        content_start=start,
-        checksum=digest if flags & _CHECKSUM_FLAG else None,
+        _ascii(source.slice(_FIXED.size, table_start)),
+        source.slice(start, start + in_band_nbytes),
+        buffers,
+        start,
+        digest if flags & _CHECKSUM_FLAG else None,
     )
 
 

@@ -21,7 +21,7 @@ _NPY_MAGIC = b"\x93NUMPY"
 _MAX_NPY_HEADER = 10_000
 
 
-def legacy_load(head: bytes) -> tuple[str, LegacyLoad] | None:
+def legacy_load(head: memoryview) -> tuple[str, LegacyLoad] | None:
     """The serializer of today that stands for an older object's, and its loader.
 
     Args:
@@ -30,15 +30,11 @@ def legacy_load(head: bytes) -> tuple[str, LegacyLoad] | None:
     Returns:
         `None` if no object of the older system begins so.
     """
-    return _FORMATS.get(head)
+    return _FORMATS.get(bytes(head))
 
 
-def _load_pickle(payload: memoryview, allowed: frozenset[str] | None) -> Any:
-    return pickle.loads(payload)
-
-
-def _load_frame(payload: memoryview, allowed: frozenset[str] | None) -> Any:
-    from proxystore.serialize._polars import read_frame  # noqa: PLC0415 - imports polars
+def _load_frame(payload: memoryview, _allowed: frozenset[str] | None) -> Any:
+    from proxystore.serialize._polars import read_frame
 
     return read_frame(payload)
 
@@ -46,17 +42,18 @@ def _load_frame(payload: memoryview, allowed: frozenset[str] | None) -> Any:
 def _load_array(payload: memoryview, allowed: frozenset[str] | None) -> Any:
     """The array in an ``.npy`` file, which is copied: it is not aligned there."""
     # numpy.load makes room for what a header claims before it looks for it.
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     header, start = _npy_header(payload)
     dtype = np.lib.format.descr_to_dtype(header["descr"])
     if dtype.hasobject:
         if allowed is not None and "pickle" not in allowed:
-            raise ForbiddenSerializerError("pickle", tuple(allowed))
+            raise ForbiddenSerializerError("pickle", tuple(sorted(allowed)))
         return np.load(io.BytesIO(payload), allow_pickle=True)
-    order = "F" if header["fortran_order"] else "C"
     data = bytearray(payload[start:])
-    array: Any = np.ndarray(header["shape"], dtype, data, order=order)
+    array: Any = np.ndarray(
+        header["shape"], dtype, data, order="F" if header["fortran_order"] else "C"
+    )
     if array.nbytes != len(data):
         raise CorruptObjectError(f"its array needs {array.nbytes} bytes and has {len(data)}")
     return array
@@ -83,7 +80,7 @@ _FORMATS: dict[bytes, tuple[str, LegacyLoad]] = {
     b"US\n": ("str", lambda payload, _: str(payload, "utf-8")),
     b"NP\n": ("numpy.ndarray", _load_array),
     b"PL\n": ("polars.DataFrame", _load_frame),
-    b"PD\n": ("pickle", _load_pickle),
-    b"PK\n": ("pickle", _load_pickle),
-    b"CP\n": ("cloudpickle", _load_pickle),
+    b"PD\n": ("pickle", lambda payload, _: pickle.loads(payload)),
+    b"PK\n": ("pickle", lambda payload, _: pickle.loads(payload)),
+    b"CP\n": ("cloudpickle", lambda payload, _: pickle.loads(payload)),
 }

@@ -50,9 +50,7 @@ class NdarraySerializer:
         # Not memoryview(obj): datetime64 and others export no buffer.
         return in_band, (obj.reshape(-1).view(np.uint8).data if obj.nbytes else b"",)
 
-    def load(
-        self, in_band: memoryview, buffers: Sequence[memoryview], *, readonly: bool
-    ) -> _Array:
+    def load(self, in_band: memoryview, buffers: Sequence[memoryview], *, readonly: bool) -> _Array:
         text, order, dimensions = bytes(in_band).decode().rsplit(";", 2)
         shape = tuple(map(int, dimensions.split(","))) if dimensions else ()
         buffer = only(buffers)

@@ -179,7 +179,7 @@ class Registry:
             if self._scanned:
                 return
             # 33 ms, so not before somebody needs it.
-            from importlib.metadata import entry_points  # noqa: PLC0415
+            from importlib.metadata import entry_points
 
             for point in entry_points(group=_ENTRY_POINTS):
                 if point.name not in self._loaded and point.name not in self._deferred:
@@ -191,12 +191,18 @@ class Registry:
 def _made(identifier: str, deferred: _Deferred) -> Serializer:
     try:
         found = deferred.load()
+        serializer = found() if isinstance(found, type) else found
     except ImportError as exc:
         raise SerializationError(
             f"Serializer {identifier!r} cannot be used in this process: {exc}. Install the "
             f"library whose objects it handles."
         ) from exc
-    serializer = found() if isinstance(found, type) else found
+    # An entry point may lead to anybody's code, so anything may come out of it.
+    except Exception as exc:
+        raise SerializationError(
+            f"The entry point {identifier!r} of group {_ENTRY_POINTS!r} cannot be loaded "
+            f"({type(exc).__name__}: {exc}). Report it to the package it came from."
+        ) from exc
     if not isinstance(serializer, Serializer) or serializer.identifier != identifier:
         raise SerializationError(
             f"The entry point {identifier!r} of group {_ENTRY_POINTS!r} gives {found!r}, which "
