@@ -1,0 +1,1 @@
+"""The parts of `proxystore.connectors.file`, each with one reason to change."""

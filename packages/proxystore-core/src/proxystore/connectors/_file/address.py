@@ -1,0 +1,117 @@
+"""Where a file connector's directory is: as options, and as a URL."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+from typing import Any, Self
+from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlencode, urlsplit
+
+from proxystore._internal.filesystems import filesystem_of, is_memory
+from proxystore._internal.node import Node, this_node
+from proxystore.abc import Acknowledgement
+from proxystore.connectors._options import check_options
+from proxystore.errors import ConfigError
+
+__all__ = ["Address", "acknowledgement"]
+
+_ACKNOWLEDGEMENTS = {ack.value: ack for ack in (Acknowledgement.PROCESS, Acknowledgement.DISK)}
+_URL_OPTIONS = ("acknowledge", "node")
+# `clear` is for the owner, which nothing made from a config is: taken and not kept.
+_OPTIONS = ("acknowledge", "clear", "node", "store_dir")
+
+
+@dataclass(frozen=True)
+class Address:
+    """What another process needs to find the same objects."""
+
+    path: str
+    """Absolute."""
+    node: Node | None = None
+    """The one node that has the directory in its memory; `None` for a disk."""
+    acknowledge: Acknowledgement = Acknowledgement.PROCESS
+
+    def to_config(self) -> dict[str, Any]:
+        """`path` and what differs from the defaults, as plain values."""
+        return {"store_dir": self.path, **self._options()}
+
+    def to_url(self) -> str:
+        """The same as the shortest URL; each address has exactly one."""
+        query = urlencode(self._options(), safe="/", quote_via=quote)
+        return f"file://{quote(os.fsencode(self.path))}{'?' if query else ''}{query}"
+
+    def _options(self) -> dict[str, str]:
+        options = {}
+        if self.acknowledge is not Acknowledgement.PROCESS:
+            options["acknowledge"] = self.acknowledge.value
+        if self.node is not None:
+            options["node"] = str(self.node)
+        return options
+
+    def completed(self) -> Self:
+        """This address, with its node if the directory is here, in memory, and it has none."""
+        if self.node is not None:
+            return self
+        try:
+            device = os.stat(self.path).st_dev
+        except OSError:
+            # What is wrong with the directory is told when it is used.
+            return self
+        in_memory = is_memory(filesystem_of(self.path, device))
+        return replace(self, node=this_node()) if in_memory else self
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """The address that gave ``config``.
+
+        Raises:
+            ConfigError: A name or value is wrong; a near one is named.
+        """
+        check_options("file", config, _OPTIONS)
+        if not isinstance(config.get("store_dir"), (str, os.PathLike)):
+            raise ConfigError("a config of connector 'file'", "it needs the path 'store_dir'")
+        path = os.fspath(config["store_dir"])
+        return cls._checked(path, config.get("node"), config.get("acknowledge", "process"))
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """The address that gave ``url``.
+
+        Raises:
+            ConfigError: It is not ``file:///path``, or an option of it is wrong.
+        """
+        parts = urlsplit(url)
+        if parts.scheme != "file" or parts.netloc or parts.fragment:
+            raise ConfigError(f"URL {url!r}", "expected the form file:///absolute/directory")
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
+        check_options("file", options, _URL_OPTIONS)
+        path = os.fsdecode(unquote_to_bytes(parts.path))
+        return cls._checked(path, options.get("node"), options.get("acknowledge", "process"))
+
+    @classmethod
+    def _checked(cls, path: str, node: str | None, acknowledge: str) -> Self:
+        if not PurePath(path).is_absolute() or "\0" in path:
+            raise ConfigError(f"directory {path!r}", "a config or URL needs an absolute path")
+        try:
+            parsed = None if node is None else Node.parse(node)
+        except ValueError as error:
+            raise ConfigError(f"option node={node!r}", str(error)) from error
+        return cls(os.path.normpath(path), parsed, acknowledgement(acknowledge))
+
+
+def acknowledgement(value: Acknowledgement | str) -> Acknowledgement:
+    """The level that ``value`` is or names.
+
+    Raises:
+        ConfigError: Files can acknowledge no such level.
+    """
+    if value in _ACKNOWLEDGEMENTS.values():
+        return Acknowledgement(value)
+    try:
+        return _ACKNOWLEDGEMENTS[str(value)]
+    except KeyError:
+        asked = f"option acknowledge={value!r} of connector 'file'"
+        known = tuple(_ACKNOWLEDGEMENTS)
+        raise ConfigError(asked, "there is no such level", known=known) from None

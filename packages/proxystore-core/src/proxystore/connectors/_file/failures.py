@@ -1,0 +1,56 @@
+"""Errors of the operating system, told as errors of a medium."""
+
+from __future__ import annotations
+
+import errno
+
+from proxystore._internal.locks import NO_LOCKS
+from proxystore._internal.node import this_node
+from proxystore.errors import (
+    ConnectorUnavailableError,
+    MediumFullError,
+    MediumGoneError,
+    ProxyStoreError,
+)
+
+__all__ = ["explained", "gone"]
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_GONE = frozenset({errno.ENOENT, errno.ESTALE})
+
+
+def gone(path: str) -> MediumGoneError:
+    """The error for a directory that is not there."""
+    return MediumGoneError(
+        f"directory {path}",
+        f"it does not exist (any more) on host {this_node().host!r}",
+        "Its owner closed it, or it belongs to another container, mount or host. Keep the "
+        "store that made it open until every proxy was used, or make one with FileConnector().",
+    )
+
+
+def explained(error: OSError, path: str, nbytes: int = 0) -> ProxyStoreError:
+    """What ``error`` means for the objects in directory ``path``.
+
+    Args:
+        error: Caught while using the directory. One of ours is given back as it is.
+        path: The directory.
+        nbytes: Size of the object that was being stored.
+    """
+    if isinstance(error, ProxyStoreError):
+        return error
+    if error.errno in _FULL:
+        return MediumFullError(
+            path,
+            nbytes,
+            f"The system says: {error.strerror}. Evict objects, close stores that are not "
+            f"used any more, run 'proxystore gc', or name a directory with more room.",
+        )
+    if error.errno in _GONE:
+        return gone(path)
+    where, found = f"directory {path}", error.strerror or str(error)
+    if error.errno in NO_LOCKS:
+        advice = "Its file system has no file locks: mount it with them, or name another one."
+    else:
+        advice = "Check the directory, its permissions and its file system."
+    return ConnectorUnavailableError(where, found, advice)

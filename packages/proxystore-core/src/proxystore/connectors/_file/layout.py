@@ -1,0 +1,28 @@
+"""What the files in a directory of objects are called.
+
+An object has its identifier as its name; everything else begins with a dot,
+which no identifier does.
+"""
+
+from __future__ import annotations
+
+from proxystore.connectors._ids import is_id
+
+__all__ = ["LOCK", "OWNER", "TEMPORARY", "is_object", "is_ours"]
+
+OWNER = ".owner"
+"""Locked by the owner as long as it lives; holds its process id."""
+LOCK = ".lock"
+"""Locked by whoever takes a name away from an object that another may be renewing."""
+TEMPORARY = ".tmp-"
+"""Begins the name of an object that is being written, and locked by its writer."""
+
+
+def is_object(name: str) -> bool:
+    """Whether a file of this name is an object."""
+    return is_id(name)
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file of this name is there because of us, the owner's lock apart."""
+    return is_id(name) or name.startswith(TEMPORARY) or name == LOCK

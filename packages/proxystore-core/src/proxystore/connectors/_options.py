@@ -1,0 +1,28 @@
+"""Option names in configs and URLs, checked with the nearest match named."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from proxystore.errors import ConfigError
+
+__all__ = ["check_options"]
+
+
+def check_options(connector: str, given: Iterable[str], known: tuple[str, ...]) -> None:
+    """Return if every one of ``given`` is ``known``.
+
+    Args:
+        connector: Kind of the connector, for the message.
+        given: Names of options in a config or URL.
+        known: Names that the connector has.
+
+    Raises:
+        ConfigError: One is not. It names the nearest that is.
+    """
+    for name in given:
+        if name not in known:
+            nearest = next(iter(difflib.get_close_matches(name, known, n=1)), None)
+            asked = f"option {name!r} of connector {connector!r}"
+            raise ConfigError(asked, "there is no such option", nearest, known)
