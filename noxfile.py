@@ -140,7 +140,7 @@ def _run_tests(session: nox.Session, package: tree.Package, *command: str) -> No
 @EACH_PACKAGE
 def tests(session: nox.Session, package: str) -> None:
     """Each package from its wheel, on every Python found: `-- [PACKAGE...] [pytest options]`."""
-    _install(session, package, *PACKAGES[package].groups["test"])
+    _install(session, package, *PACKAGES[package].test_group)
     _run_tests(session, PACKAGES[package])
 
 
@@ -148,14 +148,14 @@ def tests(session: nox.Session, package: str) -> None:
 @EACH_PACKAGE
 def tests_min(session: nox.Session, package: str) -> None:
     """Each package with the lowest versions that it declares."""
-    declared = [each for each in PACKAGES[package].declared("test") if each.name not in PACKAGES]
+    declared = [each for each in PACKAGES[package].declared() if each.name not in PACKAGES]
     for each in declared:
         if each.floor is None:
             session.error(f"{each.text!r} of {package} has no floor: write >= and a version.")
     _install(
         session,
         package,
-        *PACKAGES[package].groups["test"],
+        *PACKAGES[package].test_group,
         *(each.text for each in declared),
         lowest=True,
     )
@@ -170,7 +170,7 @@ def coverage(session: nox.Session) -> None:
     data = f"--data-file={session.create_tmp()}/.coverage"
     rcfile = f"--rcfile={ROOT}/.coveragerc"
     for name, package in PACKAGES.items():
-        _install(session, name, *package.groups["test"], "coverage==7.*")
+        _install(session, name, *package.test_group, "coverage==7.*")
         command = ("python", "-m", "coverage", "run", data, rcfile, "-m", "pytest")
         _run_tests(session, package, *command)
     session.run("python", "-m", "coverage", "combine", data, rcfile, session.create_tmp())
@@ -204,7 +204,8 @@ def lint(session: nox.Session) -> None:
 @nox.session(python=OLDEST)
 def types(session: nox.Session) -> None:
     """Strict mypy on the installed wheels, and pyright too on what users would write."""
-    _install(session, *_everything(), *TYPES_TOOLS)
+    groups = [text for package in PACKAGES.values() for text in package.test_group]
+    _install(session, *_everything(), *groups, *TYPES_TOOLS)
     mypy = ("python", "-Im", "mypy", "--config-file", str(ROOT / ".mypy.ini"))
     with tempfile.TemporaryDirectory() as elsewhere, session.chdir(elsewhere):
         for package in PACKAGES.values():
@@ -291,7 +292,7 @@ def soak(session: nox.Session) -> None:
     if not scripts:
         session.error(f"No packages/*/soak/run.py for {names or 'any package'}: nothing to run.")
     for package, script in scripts.items():
-        _install(session, package.name, *package.groups["test"])
+        _install(session, package.name, *package.test_group)
         session.run("python", "-I", str(script), *rest)
 
 
@@ -305,6 +306,6 @@ def new_connector(session: nox.Session) -> None:
         name = f"proxystore-connectors-{arguments[0]}"
         package = tree.Package.read(parent / name)
         wheel = _build(session, package, Path(scratch) / "wheel", "--wheel")
-        _install(session, name, *package.groups["test"], own={name: wheel})
+        _install(session, name, *package.test_group, own={name: wheel})
         _run_tests(session, package)
         session.run("python", "-I", "ci/run_examples.py", str(package.path / "README.md"))

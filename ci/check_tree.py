@@ -39,6 +39,8 @@ def _incomplete(package: Path, licence: bytes) -> list[str]:
     own = package / "LICENSE"
     if own.exists() and own.read_bytes() != licence:
         missing.append(f"{name}/LICENSE: differs from the LICENSE at the top")
+    if "test" not in tree.Package.read(package).groups:
+        missing.append(f"{name}/pyproject.toml: has no [dependency-groups] test")
     if not list(package.glob("tests/test_*.py")):
         missing.append(f"{name}/tests: has no test_*.py")
     if not list(package.glob("src/*/py.typed")):

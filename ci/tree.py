@@ -71,11 +71,21 @@ class Package:
         """Whether ``name`` means this package: its name, or that without ``proxystore-``."""
         return name in {self.name, self.name.removeprefix("proxystore-"), self.path.name}
 
-    def declared(self, group: str) -> Iterator[Requirement]:
-        """Requirements of the package and of ``group``, with those of extras that it names."""
-        wanted = {"": self.dependencies, **self.extras}
-        pending = [Requirement.parse(text) for text in self.dependencies]
-        pending += [Requirement.parse(text) for text in self.groups.get(group, ())]
+    @property
+    def test_group(self) -> tuple[str, ...]:
+        """What the tests need beside the package itself.
+
+        Raises:
+            LookupError: The package does not say.
+        """
+        if "test" not in self.groups:
+            raise LookupError(f"{self.path}/pyproject.toml has no [dependency-groups] test.")
+        return self.groups["test"]
+
+    def declared(self) -> Iterator[Requirement]:
+        """Requirements of the package and its tests, with those of extras that these name."""
+        wanted = dict(self.extras)
+        pending = [Requirement.parse(text) for text in (*self.dependencies, *self.test_group)]
         while pending:
             requirement = pending.pop(0)
             if requirement.name != self.name:

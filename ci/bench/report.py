@@ -62,8 +62,10 @@ def as_markdown(rows: list[Row]) -> str:
     """A table that reads as well in a terminal as on a page."""
     table = [HEADINGS, *(row.cells() for row in rows)]
     widths = [max(len(line[column]) for line in table) for column in range(len(HEADINGS))]
-    padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in table]
-    lines = [f"| {' | '.join(line)} |" for line in padded]
+    lines = [
+        f"| {' | '.join(cell.ljust(n) for cell, n in zip(line, widths, strict=True))} |"
+        for line in table
+    ]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines)
 

@@ -34,6 +34,7 @@ __all__ = [
 # Any: keys are NamedTuples whose fields only their connector knows.
 Key = tuple[Any, ...]
 KeyT = TypeVar("KeyT", bound=Key)
+_KeyT_contra = TypeVar("_KeyT_contra", bound=Key, contravariant=True)
 
 
 class Capability(enum.Enum):
@@ -211,10 +212,10 @@ class Deferrable(Protocol[KeyT]):
 
 
 @runtime_checkable
-class Replaceable(Protocol[KeyT]):
+class Replaceable(Protocol[_KeyT_contra]):
     """Objects can be exchanged for new ones under the same key."""
 
-    def replace(self, key: KeyT, payload: Payload) -> None:
+    def replace(self, key: _KeyT_contra, payload: Payload) -> None:
         """Put a new generation in place of the object.
 
         Buffers of older generations stay valid and unchanged.
@@ -224,7 +225,7 @@ class Replaceable(Protocol[KeyT]):
         """
         ...
 
-    def generation(self, key: KeyT) -> int | None:
+    def generation(self, key: _KeyT_contra) -> int | None:
         """A number that differs after each `replace`; `None` without an object.
 
         Cheap, for caches compare it on each hit.
@@ -233,10 +234,10 @@ class Replaceable(Protocol[KeyT]):
 
 
 @runtime_checkable
-class Waitable(Protocol[KeyT]):
+class Waitable(Protocol[_KeyT_contra]):
     """The medium tells when an object appears."""
 
-    def wait(self, key: KeyT, timeout: float | None = None) -> bool:
+    def wait(self, key: _KeyT_contra, timeout: float | None = None) -> bool:
         """Block until ``key`` has an object; `False` after ``timeout`` seconds."""
         ...
 
@@ -263,10 +264,10 @@ class Leasable(Protocol[KeyT]):
 
 
 @runtime_checkable
-class Ranged(Protocol[KeyT]):
+class Ranged(Protocol[_KeyT_contra]):
     """Part of an object can be read."""
 
-    def get_range(self, key: KeyT, offset: int, length: int) -> BytesLike | None:
+    def get_range(self, key: _KeyT_contra, offset: int, length: int) -> BytesLike | None:
         """At most ``length`` bytes from ``offset``, fewer where the object ends.
 
         `None` if there is no object.
