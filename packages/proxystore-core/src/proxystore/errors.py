@@ -191,7 +191,7 @@ class CapabilityError(ProxyStoreError, TypeError):
         )
 
 
-class MultiConnectorError(ProxyStoreError, LookupError):
+class MultiConnectorError(ConnectorUnavailableError, LookupError):
     """No tier of a MultiConnector could serve a request.
 
     Args:
@@ -205,8 +205,9 @@ class MultiConnectorError(ProxyStoreError, LookupError):
         self.asked, self.tiers = asked, tuple(tiers)
         reasons = "; ".join(f"{name}: {reason}" for name, reason in self.tiers) or "no tiers"
         super().__init__(
-            f"No tier could serve the {asked} ({reasons}). Add a tier whose policy admits it, "
-            f"or bring back the one that failed."
+            f"any tier for the {asked}",
+            reasons.removesuffix("."),
+            "Add a tier whose policy admits it, or bring back the one that failed.",
         )
 
 

@@ -123,9 +123,7 @@ class ForkContract(Suite):
     """A forked child has a connector that works, and cannot hurt its parent's."""
 
     @needs_fork
-    def test_closing_in_a_forked_child_leaves_the_parents_objects(
-        self, connector: Subject
-    ) -> None:
+    def test_closing_in_a_forked_child_leaves_the_parents_objects(self, connector: Subject) -> None:
         key = connector.put(b"of the parent")
         view = connector.get(key)
         in_forked_child(connector.close)

@@ -46,9 +46,7 @@ class CrossProcessContract(Suite):
             peer.call("close")
         assert b"still here" == read(connector, key)
 
-    def test_what_put_returned_for_survives_kill_9_of_its_writer(
-        self, connector: Subject
-    ) -> None:
+    def test_what_put_returned_for_survives_kill_9_of_its_writer(self, connector: Subject) -> None:
         if connector.acknowledges is Acknowledgement.MEMORY:
             pytest.skip("this connector acknowledges objects that are only in memory")
         with Peer(connector) as writer:

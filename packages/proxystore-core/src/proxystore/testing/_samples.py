@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import functools
 from collections.abc import Callable
 
 from hypothesis import HealthCheck, settings
@@ -35,8 +36,13 @@ def examples(count: int) -> settings:
 
 def pattern(nbytes: int, start: int = 0) -> bytes:
     """Bytes in which a shift, a hole or a cut shows."""
-    period = bytes((start + i * 7 + i // 251) % 256 for i in range(4099))
+    period = _period(start % 256)
     return (period * (nbytes // len(period) + 1))[:nbytes]
+
+
+@functools.cache
+def _period(start: int) -> bytes:
+    return bytes((start + i * 7 + i // 251) % 256 for i in range(4099))
 
 
 PAYLOADS: dict[str, Callable[[], Payload]] = {

@@ -1,0 +1,113 @@
+"""One tier of a `MultiConnector`: a connector, its policy, and how keys get there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from proxystore.abc import Capability, Connector, Key
+from proxystore.connectors._adapted import AdaptedConnector
+from proxystore.connectors._options import check_options
+from proxystore.connectors._policy import Policy
+from proxystore.connectors.load import adapt, connector_from_config, kind_of
+from proxystore.errors import InvalidKeyError, NotOwnerError
+from proxystore.payload import Payload, payload_nbytes
+
+__all__ = ["Tier"]
+
+_REST_SECONDS = 1.0
+
+
+class Tier:
+    """A connector by name, with the policy that says what it takes.
+
+    Args:
+        name: Of the tier, in keys and configs.
+        connector: Belongs to the tier from now on.
+        policy: What it takes.
+    """
+
+    def __init__(self, name: str, connector: Connector[Any], policy: Policy) -> None:
+        self.name, self.connector, self.policy = name, connector, policy
+        self.capabilities = connector.capabilities
+        deferrable = Capability.DEFERRABLE in self.capabilities
+        # An adapted connector of the older system chooses its new keys itself.
+        self.takes_ids = deferrable and not isinstance(connector, AdaptedConnector)
+        """Whether the object with a logical id is found without knowing more."""
+        self._rests_until = 0.0
+
+    # Any: options are the connector's own.
+    @classmethod
+    def from_config(cls, name: str, config: Mapping[str, Any]) -> Tier:
+        """The tier of which `config` gave ``config``, whose medium it does not own."""
+        check_options("multi (tier)", config, ("kind", "options", "policy"))
+        connector = connector_from_config(config["kind"], config.get("options", {}))
+        policy = Policy.from_dict(config.get("policy", {}))
+        return cls(name, adapt(connector, owns=False), policy)
+
+    def config(self) -> dict[str, Any]:
+        """What `from_config` rebuilds the tier from; only what differs from the defaults."""
+        config: dict[str, Any] = {"kind": kind_of(self.connector)}
+        if options := self.connector.config():
+            config["options"] = options
+        if policy := self.policy.as_dict(defaults=False):
+            config["policy"] = policy
+        return config
+
+    def key(self, object_id: str, tier_key: Key) -> Key:
+        """The connector's own key of an object.
+
+        Raises:
+            InvalidKeyError: ``tier_key`` is not one of the connector's.
+        """
+        if self.takes_ids:
+            # Any connector with takes_ids is Deferrable, which its type cannot say.
+            key: Key = self.connector.new_key(object_id)  # type: ignore[attr-defined]
+            return key
+        if isinstance(self.connector, AdaptedConnector):
+            return tier_key
+        try:
+            rebuilt: Key = self.connector.key_type(*tier_key)
+        except TypeError as exc:
+            expected = f"the fields of a {self.connector.key_type.__name__}"
+            raise InvalidKeyError(repr(tier_key), expected) from exc
+        return rebuilt
+
+    def store(self, object_id: str, payload: Payload, ttl: float | None) -> Key:
+        """Store an object; what to give `key` beside ``object_id`` to find it."""
+        options = {} if ttl is None else {"ttl": ttl}
+        if self.takes_ids:
+            self.connector.set(self.key(object_id, ()), payload, **options)  # type: ignore[attr-defined]
+            return ()
+        key: Key = self.connector.put(payload, **options)
+        return key if isinstance(self.connector, AdaptedConnector) else tuple(key)
+
+    def refusal(
+        self,
+        payload: Payload,
+        subset_tags: frozenset[str],
+        superset_tags: frozenset[str],
+        ttl: float | None,
+    ) -> str | None:
+        """Why a payload does not belong here, a clause; `None` if it does."""
+        if ttl is not None and Capability.LEASABLE not in self.capabilities:
+            return "has no time to live for its objects"
+        return self.policy.refusal(payload_nbytes(payload), subset_tags, superset_tags)
+
+    def rest(self) -> None:
+        """Have others tried first for a second: this one failed, perhaps by a timeout."""
+        self._rests_until = time.monotonic() + _REST_SECONDS
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether it failed less than a second ago."""
+        return time.monotonic() < self._rests_until
+
+    def close(self, *, clear: bool | None) -> None:
+        """As `Connector.close`; what the connector holds is released in any case."""
+        try:
+            self.connector.close(clear=clear)
+        except NotOwnerError:
+            self.connector.close(clear=False)
+            raise
