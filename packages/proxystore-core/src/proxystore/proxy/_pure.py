@@ -15,22 +15,20 @@ __all__ = ["Proxy", "load"]
 T = TypeVar("T")
 
 # What belongs to the proxy. Every other name is the target's.
-_OWN_NAMES = frozenset(
-    {
-        "__proxy_default_class__",
-        "__proxy_default_hash__",
-        "__proxy_factory__",
-        "__proxy_resolved__",
-        "__proxy_target__",
-        "__proxy_wrapped__",
-        "__reduce__",
-        "__reduce_ex__",
-        # Absent on purpose: copy.deepcopy would copy the target, not the proxy.
-        "__deepcopy__",
-        # Absent on purpose: Proxy[int](...) would resolve to set it.
-        "__orig_class__",
-    }
-)
+_OWN_NAMES = frozenset({
+    "__proxy_default_class__",
+    "__proxy_default_hash__",
+    "__proxy_factory__",
+    "__proxy_resolved__",
+    "__proxy_target__",
+    "__proxy_wrapped__",
+    "__reduce__",
+    "__reduce_ex__",
+    # Absent on purpose: copy.deepcopy would copy the target, not the proxy.
+    "__deepcopy__",
+    # Absent on purpose: Proxy[int](...) would resolve to set it.
+    "__orig_class__",
+})
 
 
 class Proxy(Generic[T]):

@@ -1,0 +1,216 @@
+"""A factory runs once: under threads, across forks, and in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from proxystore.proxy import (
+    Proxy,
+    ProxyResolveError,
+    extract,
+    is_resolved,
+    resolve,
+    resolve_async,
+)
+
+N_THREADS = 8
+TIMEOUT = 30.0
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform has no fork")
+
+
+def _in_threads(call: Callable[[], object]) -> list[object]:
+    start = threading.Barrier(N_THREADS)
+
+    def run(_: int) -> object:
+        start.wait(TIMEOUT)
+        return call()
+
+    with ThreadPoolExecutor(N_THREADS) as pool:
+        return list(pool.map(run, range(N_THREADS), timeout=TIMEOUT))
+
+
+@pytest.mark.slow
+def test_many_threads_run_the_factory_once(proxy_type: type[Proxy]) -> None:
+    for _ in range(200):
+        calls: list[object] = []
+
+        def factory(calls: list[object] = calls) -> object:
+            calls.append(object())
+            os.sched_yield()
+            return calls[-1]
+
+        proxy = proxy_type(factory)
+        found = _in_threads(lambda proxy=proxy: extract(proxy))
+        assert calls * N_THREADS == found
+
+
+@pytest.mark.slow
+def test_after_a_failure_threads_still_take_turns(proxy_type: type[Proxy]) -> None:
+    for _ in range(100):
+        running: list[int] = []
+        overlaps: list[int] = []
+        attempts: list[int] = []
+
+        def factory(
+            running: list[int] = running,
+            overlaps: list[int] = overlaps,
+            attempts: list[int] = attempts,
+        ) -> str:
+            overlaps.extend(running)
+            running.append(1)
+            os.sched_yield()
+            running.pop()
+            attempts.append(1)
+            if len(attempts) < N_THREADS // 2:
+                raise ValueError
+            return "target"
+
+        proxy = proxy_type(factory)
+
+        def use(proxy: Proxy[str] = proxy) -> object:
+            try:
+                return extract(proxy)
+            except ProxyResolveError:
+                return None
+
+        found = _in_threads(use)
+        assert overlaps == []
+        assert len(attempts) == N_THREADS // 2
+        assert found.count("target") == N_THREADS // 2 + 1
+
+
+def test_another_thread_waits_for_the_one_that_resolves(proxy_type: type[Proxy]) -> None:
+    entered, proceed = threading.Event(), threading.Event()
+
+    def factory() -> str:
+        entered.set()
+        assert proceed.wait(TIMEOUT)
+        return "target"
+
+    proxy = proxy_type(factory)
+    future = resolve_async(proxy)
+    assert entered.wait(TIMEOUT)
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(extract, proxy)
+        assert not other.done()
+        assert not is_resolved(proxy)
+        proceed.set()
+        assert other.result(TIMEOUT) == "target"
+    assert future.result(TIMEOUT) == "target"
+
+
+def test_a_factory_may_use_other_proxies(proxy_type: type[Proxy]) -> None:
+    inner = proxy_type(lambda: [1])
+    assert len(proxy_type(lambda: inner + inner)) == 2
+
+
+@needs_fork
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_child_forked_in_the_middle_of_a_resolve_starts_again(proxy_type: type[Proxy]) -> None:
+    entered, proceed = threading.Event(), threading.Event()
+    parent = os.getpid()
+
+    def factory() -> int:
+        if os.getpid() == parent:
+            entered.set()
+            assert proceed.wait(TIMEOUT)
+        return os.getpid()
+
+    proxy = proxy_type(factory)
+    future = resolve_async(proxy)
+    assert entered.wait(TIMEOUT)
+
+    def child() -> None:
+        ok = extract(proxy) == os.getpid()
+        again = proxy_type(lambda: "new")
+        ok = ok and resolve_async(again).result(TIMEOUT) == "new"
+        os._exit(0 if ok else 1)
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    try:
+        process.join(TIMEOUT)
+        assert process.exitcode == 0
+    finally:
+        process.kill()
+        proceed.set()
+    assert future.result(TIMEOUT) == parent
+
+
+@needs_fork
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_factory_that_forks_can_use_the_proxy_in_the_child(proxy_type: type[Proxy]) -> None:
+    parent = os.getpid()
+
+    def factory() -> int:
+        if os.getpid() != parent:
+            return 0
+        pid = os.fork()
+        if pid == 0:
+            os._exit(extract(proxy))
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    proxy = proxy_type(factory)
+    assert extract(proxy) == 0
+
+
+def test_resolving_in_the_background_gives_a_future_of_the_target(
+    proxy_type: type[Proxy],
+) -> None:
+    proxy = proxy_type(lambda: "target")
+    assert resolve_async(proxy).result(TIMEOUT) == "target"
+    assert is_resolved(proxy)
+
+
+def test_the_future_of_a_resolved_proxy_is_done(proxy_type: type[Proxy]) -> None:
+    proxy = proxy_type(list)
+    resolve(proxy)
+    assert resolve_async(proxy).done()
+
+
+def test_a_failure_in_the_background_is_in_the_future(proxy_type: type[Proxy]) -> None:
+    def factory() -> None:
+        raise ValueError("no luck")
+
+    with pytest.raises(ProxyResolveError, match="no luck"):
+        resolve_async(proxy_type(factory)).result(TIMEOUT)
+
+
+def test_a_coroutine_can_wait_for_the_background(proxy_type: type[Proxy]) -> None:
+    async def main() -> object:
+        return await asyncio.wrap_future(resolve_async(proxy_type(lambda: 3)))
+
+    assert asyncio.run(main()) == 3
+
+
+@pytest.mark.slow
+def test_more_proxies_than_threads_all_resolve(proxy_type: type[Proxy]) -> None:
+    futures = [resolve_async(proxy_type(lambda i=i: i)) for i in range(200)]
+    assert [future.result(TIMEOUT) for future in futures] == list(range(200))
+
+
+@pytest.mark.slow
+def test_a_factory_that_never_ends_does_not_keep_the_interpreter() -> None:
+    code = """
+import threading
+from proxystore.proxy import Proxy, resolve_async
+entered = threading.Event()
+def factory():
+    entered.set()
+    threading.Event().wait()
+resolve_async(Proxy(factory))
+entered.wait()
+"""
+    subprocess.run([sys.executable, "-c", code], timeout=TIMEOUT, check=True)
