@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 __all__ = ["UNKNOWN", "filesystem_of", "is_local", "is_memory"]
@@ -12,7 +11,7 @@ __all__ = ["UNKNOWN", "filesystem_of", "is_local", "is_memory"]
 UNKNOWN = "unknown"
 """The answer where the system does not say (no ``/proc``)."""
 
-_MOUNTS = Path("/proc/self/mountinfo")
+_MOUNTS = "/proc/self/mountinfo"
 _MEMORY = frozenset({"tmpfs", "ramfs"})
 # An allow-list: a mapping of a network or user-space file system can kill the
 # process (SIGBUS) when its server goes away, or show pages of an older file.
@@ -36,7 +35,8 @@ def filesystem_of(path: str, device: int) -> str:
         The type, or `UNKNOWN`. Costs one read of the mount table (some 50 us).
     """
     try:
-        table = _MOUNTS.read_bytes()
+        with open(_MOUNTS, "rb") as mounts_file:
+            table = mounts_file.read()
     except OSError:
         return UNKNOWN
     mounts = list(_parsed(table))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
-from pathlib import Path
+import zlib
 from typing import NamedTuple, Self
 
 __all__ = ["Node", "this_node"]
 
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _BOOT_LENGTH = 8
 
 
@@ -47,8 +46,9 @@ def this_node() -> Node:
     """The node this process runs on. Costs one small read the first time."""
     name = os.uname().nodename
     try:
-        boot = _BOOT_ID.read_text(encoding="ascii").strip()
+        with open(_BOOT_ID, encoding="ascii") as boot_id:
+            boot = boot_id.read().strip()
     except OSError:
         # No boot identifier outside Linux: the name alone tells hosts apart there.
-        boot = hashlib.blake2b(name.encode(), digest_size=_BOOT_LENGTH).hexdigest()
+        boot = f"{zlib.crc32(name.encode()):08x}"
     return Node(name.partition(".")[0] or "localhost", boot[:_BOOT_LENGTH])

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import PurePath
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlencode, urlsplit
 
 from proxystore._internal.filesystems import filesystem_of, is_memory
@@ -23,8 +21,7 @@ _URL_OPTIONS = ("acknowledge", "node")
 _OPTIONS = ("acknowledge", "clear", "node", "store_dir")
 
 
-@dataclass(frozen=True)
-class Address:
+class Address(NamedTuple):
     """What another process needs to find the same objects."""
 
     path: str
@@ -60,7 +57,7 @@ class Address:
             # What is wrong with the directory is told when it is used.
             return self
         in_memory = is_memory(filesystem_of(self.path, device))
-        return replace(self, node=this_node()) if in_memory else self
+        return self._replace(node=this_node()) if in_memory else self
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -92,7 +89,7 @@ class Address:
 
     @classmethod
     def _checked(cls, path: str, node: str | None, acknowledge: str) -> Self:
-        if not PurePath(path).is_absolute() or "\0" in path:
+        if not os.path.isabs(path) or "\0" in path:
             raise ConfigError(f"directory {path!r}", "a config or URL needs an absolute path")
         try:
             parsed = None if node is None else Node.parse(node)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
+from typing import NamedTuple
 
 from proxystore._internal.filesystems import filesystem_of, is_memory
 from proxystore._internal.locks import try_lock
@@ -23,15 +22,14 @@ from proxystore.errors import (
 
 __all__ = ["MediumInfo", "collect_media", "list_media", "private_directory"]
 
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - what is made there is private and checked
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - what is made there is private and checked
 _MIN_FREE_NBYTES = 32 << 20
 _NAME_LENGTH = 8
 _MAX_COLLECTED = 64
 _ATTEMPTS = 16
 
 
-@dataclass(frozen=True)
-class MediumInfo:
+class MediumInfo(NamedTuple):
     """A private directory of objects, of this user, on this node."""
 
     path: str
@@ -96,7 +94,7 @@ def collect_media() -> list[MediumInfo]:
 
 def _paths() -> list[str]:
     paths = []
-    for parent in {_parent(str(_SHARED_MEMORY)), _parent(_temporary())}:
+    for parent in {_parent(_SHARED_MEMORY), _parent(_temporary())}:
         with suppress(FileNotFoundError):
             os.close(open_checked(parent))
             with os.scandir(parent) as entries:
@@ -115,7 +113,7 @@ def _temporary() -> str:
 
 
 def _shared_memory() -> str | None:
-    path = str(_SHARED_MEMORY)
+    path = _SHARED_MEMORY
     try:
         room = os.statvfs(path)
         in_memory = is_memory(filesystem_of(path, os.stat(path).st_dev))

@@ -7,7 +7,7 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from proxystore._internal.locks import try_lock
 from proxystore.connectors._file.directory import Directory
@@ -20,8 +20,7 @@ ORPHAN_SECONDS = 60.0
 """Age from which an unlocked temporary is an orphan; a writer locks its own at once."""
 
 
-@dataclass(frozen=True)
-class Collected:
+class Collected(NamedTuple):
     """What a collection removed."""
 
     orphans: int
