@@ -100,6 +100,8 @@ def _install(
 @functools.cache
 def _services(names: tuple[str, ...]) -> None:
     """See to the servers that the tests use: install with CI set, otherwise say what is missing."""
+    if not names:
+        return
     script = ["sh", str(ROOT / "ci" / "services")]
     if os.environ.get("CI"):
         subprocess.run([*script, *names], check=True)
@@ -121,8 +123,7 @@ def _posargs(session: nox.Session, package: tree.Package) -> list[str]:
 
 def _run_tests(session: nox.Session, package: tree.Package, *command: str) -> None:
     """Test what is installed. Not the checkout: the tests run in an empty directory elsewhere."""
-    if package.services:
-        _services(package.services)
+    _services(package.services)
     posargs = _posargs(session, package)
     with tempfile.TemporaryDirectory(prefix="tests-") as elsewhere, session.chdir(elsewhere):
         session.run("python", "-I", str(ROOT / "ci/check_installed.py"), package.import_name)
@@ -214,6 +215,9 @@ def types(session: nox.Session) -> None:
         if not written:
             session.error("No packages/*/typing_tests/*.py: nothing to check.")
         session.run(*mypy, *written)
+        for folder in (ROOT / "ci", ROOT / "ci" / "bench"):
+            scripts = sorted(str(path) for path in folder.glob("*.py"))
+            session.run(*mypy, *scripts, env={"MYPYPATH": str(folder)})
     session.run("pyright", "--project", ".pyrightconfig.json", "--pythonpath", _python(session))
 
 

@@ -8,7 +8,7 @@ import sys
 
 
 def _release(version: str) -> tuple[int, ...]:
-    numbers = [int(part) for part in re.match(r"[\d.]+", version)[0].strip(".").split(".")]
+    numbers = [int(part) for part in re.sub(r"[^\d.].*", "", version).strip(".").split(".")]
     while numbers and numbers[-1] == 0:
         numbers.pop()
     return tuple(numbers)

@@ -24,15 +24,15 @@ def _pages() -> list[Path]:
     return [path for pattern in patterns for path in sorted(ROOT.glob(pattern))]
 
 
-def script_of(text: str) -> str:
-    """The Python of a page, each line at its place, so that tracebacks give lines of the page.
+def script_of(page: Path) -> str:
+    """The Python of ``page``, each line at its place, so that tracebacks give lines of the page.
 
     Raises:
         ValueError: A block has no end.
     """
     lines: list[str] = []
     state, previous = "prose", ""
-    for line in text.splitlines():
+    for line in page.read_text("utf-8").splitlines():
         python = state == "python" and line != "```"
         lines.append(line if python else "")
         if state == "prose" and line.startswith("```"):
@@ -42,7 +42,7 @@ def script_of(text: str) -> str:
             state = "prose"
         previous = line
     if state != "prose":
-        raise ValueError("A fenced block has no end.")
+        raise ValueError(f"{page}: a fenced block has no end.")
     return "\n".join(lines) + "\n"
 
 
@@ -64,7 +64,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="*", type=Path, metavar="FILES")
     pages = parser.parse_args().files or _pages()
-    scripts = {page: script_of(page.read_text("utf-8")) for page in pages}
+    scripts = {page: script_of(page) for page in pages}
     scripts = {page: script for page, script in scripts.items() if script.strip()}
     if not scripts:
         print("run_examples: no Python block was found, so nothing was run.", file=sys.stderr)

@@ -52,8 +52,8 @@ def _roundtrip(
         median_of(samples[ours]),
         median_of(samples[theirs]),
         ratio=ratio,
-        wanted=target and f">= {target:g}x",
-        met=target and ratio.median >= target,
+        wanted=None if target is None else f">= {target:g}x",
+        met=None if target is None else ratio.median >= target,
     )
 
 

@@ -29,10 +29,8 @@ class Row:
     ) -> Self:
         """A row of figures that do not vary, such as a size."""
         mine, peers = Estimate(ours, ours, ours), Estimate(theirs, theirs, theirs)
-        ratio = theirs / ours if ours else None
-        return cls(
-            name, unit, mine, peers, ratio and Estimate(ratio, ratio, ratio), wanted, met
-        )
+        ratio = Estimate(*[theirs / ours] * 3) if ours else None
+        return cls(name, unit, mine, peers, ratio, wanted, met)
 
     def cells(self) -> list[str]:
         """The row as text, in the order of `HEADINGS`."""
