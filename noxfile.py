@@ -1,8 +1,4 @@
-"""Everything that builds, tests and measures this repository: ``./ci/nox --list``.
-
-Wheels are always installed as files, the packages of this repository too: a name would be
-answered by the public index, where two of the names belong to others.
-"""
+"""Everything that builds, tests and measures this repository: ``./ci/nox --list``."""
 
 from __future__ import annotations
 
@@ -21,14 +17,15 @@ sys.path.insert(0, str(ROOT / "ci"))
 
 import pythons  # noqa: E402 - found through the line above
 import tree  # noqa: E402
+import wheels  # noqa: E402
 
 FOUND = pythons.find()
 OLDEST = pythons.SUPPORTED[0]
-PACKAGES = {package.name: package for package in tree.packages()}
+PACKAGES = wheels.PACKAGES
 EACH_PACKAGE = nox.parametrize("package", list(PACKAGES), ids=list(PACKAGES))
 
 LINT_TOOLS = ("ruff==0.17.*", "import-linter==2.*", "deptry==0.25.*", "towncrier==26.*")
-TYPES_TOOLS = ("mypy==2.*", "pyright[nodejs]==1.1.*")
+TYPES_TOOLS = ("nox", "mypy==2.*", "pyright[nodejs]==1.1.*")
 DOCS_TOOLS = ("sphinx==9.*", "furo==2025.12.*", "myst-parser==5.*", "sphinx-copybutton==0.5.*")
 
 # In front, for nox must not meet the shims of versions that are not active.
@@ -41,59 +38,6 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "types", "docs", "new-connector", "tests", "tests_min"]
 
 
-# --- Wheels -------------------------------------------------------------------
-
-
-# One folder a run: a wheel of the run before has the same name, version and none of the changes.
-_FOLDER = tempfile.TemporaryDirectory(prefix="wheels-")
-_BUILT: dict[str, Path] = {}
-
-
-def _wheel(session: nox.Session, name: str) -> Path:
-    """The wheel of a package of this repository, built once a run."""
-    if name not in _BUILT:
-        _BUILT[name] = _build(session, PACKAGES[name], Path(_FOLDER.name) / name, "--wheel")
-    return _BUILT[name]
-
-
-def _build(session: nox.Session, package: tree.Package, folder: Path, *kinds: str) -> Path:
-    """Build ``package`` into ``folder``; returns its wheel."""
-    command = (sys.executable, "-m", "uv", "build", "--quiet", *kinds, "--out-dir", str(folder))
-    session.run(*command, str(package.path), external=True)
-    (wheel,) = folder.glob("*.whl")
-    return wheel
-
-
-def _install(
-    session: nox.Session,
-    *requirements: str,
-    own: dict[str, Path] | None = None,
-    lowest: bool = False,
-) -> None:
-    """Install ``requirements``; names of this repository get the wheel files built from it.
-
-    Args:
-        own: Wheels that are named too, such as that of a package made from the template.
-        lowest: Take the lowest version of what is named. Needs the uv backend.
-    """
-    parsed = [tree.Requirement.parse(text) for text in requirements]
-    wheels = dict(own or {})
-    for name in tree.closure((each.name for each in parsed), PACKAGES):
-        wheels[name] = _wheel(session, name)
-    constraints = Path(session.create_tmp()) / "constraints.txt"
-    constraints.write_text("".join(f"{n} @ {w.as_uri()}\n" for n, w in wheels.items()), "utf-8")
-    named = [
-        f"{each.name}[{','.join(each.extras)}] @ {wheels[each.name].as_uri()}"
-        if each.name in wheels
-        else each.text
-        for each in parsed
-    ]
-    flags = ["--resolution=lowest-direct"] if lowest else []
-    if session.venv_backend != "uv":
-        flags.append("--force-reinstall")  # pip takes an equal version to be the same wheel.
-    session.install(*flags, "--constraint", str(constraints), *named)
-
-
 # --- Tests --------------------------------------------------------------------
 
 
@@ -101,6 +45,7 @@ def _install(
 def _services(names: tuple[str, ...]) -> None:
     """See to the servers that the tests use: install with CI set, otherwise say what is missing."""
     if not names:
+        print("These tests need no server.")
         return
     script = ["sh", str(ROOT / "ci" / "services")]
     if os.environ.get("CI"):
@@ -141,7 +86,7 @@ def _run_tests(session: nox.Session, package: tree.Package, *command: str) -> No
 @EACH_PACKAGE
 def tests(session: nox.Session, package: str) -> None:
     """Each package from its wheel, on every Python found: `-- [PACKAGE...] [pytest options]`."""
-    _install(session, package, *PACKAGES[package].test_group)
+    wheels.install(session, package, *PACKAGES[package].test_group)
     _run_tests(session, PACKAGES[package])
 
 
@@ -153,7 +98,7 @@ def tests_min(session: nox.Session, package: str) -> None:
     for each in declared:
         if each.floor is None:
             session.error(f"{each.text!r} of {package} has no floor: write >= and a version.")
-    _install(
+    wheels.install(
         session,
         package,
         *PACKAGES[package].test_group,
@@ -171,7 +116,7 @@ def coverage(session: nox.Session) -> None:
     data = f"--data-file={session.create_tmp()}/.coverage"
     rcfile = f"--rcfile={ROOT}/.coveragerc"
     for name, package in PACKAGES.items():
-        _install(session, name, *package.test_group, "coverage==7.*")
+        wheels.install(session, name, *package.test_group, "coverage==7.*")
         command = ("python", "-m", "coverage", "run", data, rcfile, "-m", "pytest")
         _run_tests(session, package, *command)
     session.run("python", "-m", "coverage", "combine", data, rcfile, session.create_tmp())
@@ -206,7 +151,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Strict mypy on the installed wheels, and pyright too on what users would write."""
     groups = [text for package in PACKAGES.values() for text in package.test_group]
-    _install(session, *_everything(), *groups, *TYPES_TOOLS)
+    wheels.install(session, *_everything(), *groups, *TYPES_TOOLS)
     mypy = ("python", "-Im", "mypy", "--config-file", str(ROOT / ".mypy.ini"))
     with tempfile.TemporaryDirectory() as elsewhere, session.chdir(elsewhere):
         for package in PACKAGES.values():
@@ -236,7 +181,7 @@ def _python(session: nox.Session) -> str:
 @nox.session(python=OLDEST)
 def docs(session: nox.Session) -> None:
     """Build the site, warnings being errors, and run every Python example: `-- --serve`."""
-    _install(session, *_everything(), *DOCS_TOOLS)
+    wheels.install(session, *_everything(), *DOCS_TOOLS)
     session.run("python", "-I", "ci/run_examples.py")
     # Every page is read again: a cached page hides the warnings of the build before.
     session.run(
@@ -256,7 +201,7 @@ def build(session: nox.Session) -> None:
     """Source distribution and wheel of each package, in dist/."""
     shutil.rmtree(ROOT / "dist", ignore_errors=True)
     for name, package in PACKAGES.items():
-        _build(session, package, ROOT / "dist" / name, "--sdist", "--wheel")
+        wheels.build(session, package, ROOT / "dist" / name, "--sdist", "--wheel")
     for path in sorted((ROOT / "dist").glob("*/*.[wt]*")):
         session.log(str(path.relative_to(ROOT)))
 
@@ -264,7 +209,7 @@ def build(session: nox.Session) -> None:
 @nox.session(python=OLDEST)
 def demo(session: nox.Session) -> None:
     """One real run on a process pool, by value and by proxy, with a report: `-- --help`."""
-    _install(session, "proxystore-core", "taps[all]")
+    wheels.install(session, "proxystore-core", "taps[all]")
     session.run("taps", "demo", *session.posargs)
 
 
@@ -272,7 +217,7 @@ def demo(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure beside the older system, which has an environment of its own: `-- core`."""
     groups = PACKAGES["proxystore-core"].groups
-    _install(session, "proxystore-core", "taps", *groups["bench"])
+    wheels.install(session, "proxystore-core", "taps", *groups["bench"])
     peer = Path(session.create_tmp()) / "peer"
     uv = (sys.executable, "-m", "uv")
     session.run(*uv, "venv", "--quiet", "--clear", "-p", _python(session), str(peer), external=True)
@@ -296,7 +241,7 @@ def soak(session: nox.Session) -> None:
     if not scripts:
         session.error(f"No packages/*/soak/run.py for {names or 'any package'}: nothing to run.")
     for package, script in scripts.items():
-        _install(session, package.name, *package.test_group)
+        wheels.install(session, package.name, *package.test_group)
         session.run("python", "-I", str(script), *rest)
 
 
@@ -309,7 +254,7 @@ def new_connector(session: nox.Session) -> None:
         parent = Path(scratch) if not session.posargs else ROOT / "packages"
         name = f"proxystore-connectors-{arguments[0]}"
         package = tree.Package.read(parent / name)
-        wheel = _build(session, package, Path(scratch) / "wheel", "--wheel")
-        _install(session, name, *package.test_group, own={name: wheel})
+        wheel = wheels.build(session, package, Path(scratch) / "wheel", "--wheel")
+        wheels.install(session, name, *package.test_group, own={name: wheel})
         _run_tests(session, package)
         session.run("python", "-I", "ci/run_examples.py", str(package.path / "README.md"))
