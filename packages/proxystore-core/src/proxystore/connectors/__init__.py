@@ -17,7 +17,7 @@ from proxystore.errors import ConnectorNotInstalledError, did_you_mean
 _ENTRIES = {entry.class_name: entry for entry in (*BUILT_IN, *SEPARATE)}
 
 # `__init__.pyi`, made from the same table by ci/front_door.py, names them for type checkers.
-__all__ = list(_ENTRIES)  # noqa: PLE0605
+__all__ = list(_ENTRIES)
 
 
 # Any: a class that is absent must not be called "not callable" by type checkers.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from proxystore.abc import Acknowledgement, Capability, Connector, Key, Medium
 from proxystore.payload import BytesLike, Payload, as_bytes
@@ -19,6 +19,8 @@ class AdaptedConnector(Connector[Key]):
         owns: Whether `close` without ``clear`` may do what ``inner`` does by
             default, which is often to clear the medium.
     """
+
+    key_type: ClassVar[type] = tuple
 
     # Any: a class of anybody.
     def __init__(self, inner: Any, *, owns: bool) -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "connector_from_url",
     "connector_type",
     "kind_of",
+    "unadapted",
 ]
 
 _BUILT_IN = {entry.kind: f"{entry.module}:{entry.class_name}" for entry in BUILT_IN}
@@ -62,7 +63,7 @@ def kind_of(connector: object) -> str:
 
     The name of its entry point if it has one, else ``"module:Class"``.
     """
-    cls = type(_inner(connector))
+    cls = type(unadapted(connector))
     path = f"{cls.__module__}:{cls.__qualname__}"
     for kind, known in _BUILT_IN.items():
         if path == known:
@@ -131,7 +132,8 @@ def adapt(connector: Any, *, owns: bool = True) -> Connector[Any]:
     return AdaptedConnector(connector, owns=owns)
 
 
-def _inner(connector: object) -> object:
+def unadapted(connector: Any) -> Any:
+    """What `adapt` was given to make ``connector``."""
     return connector.inner if isinstance(connector, AdaptedConnector) else connector
 
 
@@ -156,7 +158,8 @@ def _entry_points() -> dict[str, str]:
     if _scanned is None:
         from importlib.metadata import entry_points
 
-        _scanned = {point.name: point.value for point in entry_points(group="proxystore.connectors")}
+        points = entry_points(group="proxystore.connectors")
+        _scanned = {point.name: point.value for point in points}
     return _scanned
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Generic, TypeVar
 
-from proxystore.store._forked import remake_in_child
+from proxystore._internal.forks import remake_in_child
 
 __all__ = ["Flights"]
 
@@ -16,27 +16,27 @@ T = TypeVar("T")
 
 
 class _AbandonedError(Exception):
-    """Whoever led a flight was cancelled or interrupted; the next in line leads."""
+    """Whoever led a flight was cancelled or interrupted; one who waits leads next."""
 
 
 class _Flight(Future[T]):
-    """A load under way.
+    """A load that is asked for, led by whoever claims it first."""
 
-    Args:
-        thread: Identity of the thread that loads, if it is known already.
-    """
-
-    def __init__(self, thread: int | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.thread = thread
-        # A running future cannot be cancelled: one waiter that gives up must
-        # not take the result from the others (asyncio.wrap_future would).
+        self._unclaimed = threading.Lock()
+        self.thread: int | None = None
+        """Identity of the thread that leads."""
+        # A running future cannot be cancelled: one who gives up waiting must not
+        # take the result from the others (asyncio.wrap_future would).
         self.set_running_or_notify_cancel()
 
-    def fail(self, exc: BaseException) -> None:
-        """Land with ``exc``, or hand over to a waiter if it concerns only the leader."""
-        if not self.done():
-            self.set_exception(exc if isinstance(exc, Exception) else _AbandonedError())
+    def claim(self) -> bool:
+        """Whether the caller leads, which one caller is told."""
+        if not self._unclaimed.acquire(blocking=False):
+            return False
+        self.thread = threading.get_ident()
+        return True
 
 
 class Flights(Generic[T]):
@@ -51,34 +51,28 @@ class Flights(Generic[T]):
     """
 
     def __init__(self) -> None:
-        # Only setdefault and pop by the leader touch it, each atomic: no lock,
-        # so none that a fork could leave locked.
+        # Changed only by setdefault and by leaders, each atomic: no lock, so
+        # none that a fork could leave locked.
         self._table: dict[Hashable, _Flight[T]] = {}
         remake_in_child(self)
 
     def run(self, key: Hashable, load: Callable[[], T]) -> T:
         """The result of ``load``, called here unless somebody is at it already.
 
-        A load that asks for its own key again, and a synchronous call on the
-        thread of an event loop that leads, load by themselves: waiting could
-        never end.
+        Loads by itself what its own thread is loading already, where waiting
+        would never end: a load that asks for its own key, and a call that
+        blocks the event loop in which a coroutine leads.
 
         Raises:
             Exception: What the leader's ``load`` raised.
         """
         while True:
-            mine: _Flight[T] = _Flight(threading.get_ident())
-            try:
-                flight = self._table.setdefault(key, mine)
-                if flight is mine:
-                    mine.set_result(load())
-                    return mine.result()
-            except BaseException as exc:
-                mine.fail(exc)
-                raise
-            finally:
-                self._land(key, mine)
-            if flight.thread == mine.thread:
+            flight = self._table.setdefault(key, _Flight())
+            # Also one that waits for a free thread, of which there may be none
+            # until the caller's own is.
+            if flight.claim():
+                return self._lead(key, flight, load)
+            if flight.thread == threading.get_ident():
                 return load()
             try:
                 return flight.result()
@@ -90,17 +84,9 @@ class Flights(Generic[T]):
         import asyncio
 
         while True:
-            mine: _Flight[T] = _Flight(threading.get_ident())
-            try:
-                flight = self._table.setdefault(key, mine)
-                if flight is mine:
-                    mine.set_result(await load())
-                    return mine.result()
-            except BaseException as exc:
-                mine.fail(exc)
-                raise
-            finally:
-                self._land(key, mine)
+            flight = self._table.setdefault(key, _Flight())
+            if flight.claim():
+                return await self._alead(key, flight, load)
             try:
                 return await asyncio.wrap_future(flight)
             except _AbandonedError:
@@ -112,7 +98,7 @@ class Flights(Generic[T]):
         load: Callable[[], T],
         submit: Callable[[Callable[[], None]], object],
     ) -> T:
-        """As `run`, with the load on another thread, where ``submit`` starts it.
+        """As `run`, with the load on another thread, where ``submit`` has it called.
 
         Cancelling the caller does not stop the load; others may wait for it.
         """
@@ -122,7 +108,7 @@ class Flights(Generic[T]):
             mine: _Flight[T] = _Flight()
             flight = self._table.setdefault(key, mine)
             if flight is mine:
-                submit(partial(self._lead, key, mine, load))
+                submit(partial(self._lead_if_unclaimed, key, flight, load))
             try:
                 return await asyncio.wrap_future(flight)
             except _AbandonedError:
@@ -132,15 +118,41 @@ class Flights(Generic[T]):
         """Forget the flights, whose leaders are threads of the parent."""
         self._table = {}
 
-    def _lead(self, key: Hashable, flight: _Flight[T], load: Callable[[], T]) -> None:
-        flight.thread = threading.get_ident()
+    def _lead(self, key: Hashable, flight: _Flight[T], load: Callable[[], T]) -> T:
         try:
-            flight.set_result(load())
-        except BaseException as exc:  # noqa: BLE001 - it reaches whoever waits for the flight
-            flight.fail(exc)
-        finally:
-            self._land(key, flight)
+            result = load()
+        except BaseException as exc:
+            self._fail(key, flight, exc)
+            raise
+        self._land(key, flight, result)
+        return result
 
-    def _land(self, key: Hashable, flight: _Flight[T]) -> None:
+    async def _alead(
+        self, key: Hashable, flight: _Flight[T], load: Callable[[], Awaitable[T]]
+    ) -> T:
+        try:
+            result = await load()
+        except BaseException as exc:
+            self._fail(key, flight, exc)
+            raise
+        self._land(key, flight, result)
+        return result
+
+    def _lead_if_unclaimed(
+        self, key: Hashable, flight: _Flight[T], load: Callable[[], T]
+    ) -> None:
+        if flight.claim():
+            self._lead(key, flight, load)
+
+    def _land(self, key: Hashable, flight: _Flight[T], result: T) -> None:
+        self._forget(key, flight)
+        flight.set_result(result)
+
+    def _fail(self, key: Hashable, flight: _Flight[T], exc: BaseException) -> None:
+        self._forget(key, flight)
+        flight.set_exception(exc if isinstance(exc, Exception) else _AbandonedError())
+
+    def _forget(self, key: Hashable, flight: _Flight[T]) -> None:
+        # Before it lands: who waits for an abandoned flight must not meet it again.
         if self._table.get(key) is flight:
             del self._table[key]

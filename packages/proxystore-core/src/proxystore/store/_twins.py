@@ -1,0 +1,136 @@
+"""The coroutines of a store, beside the methods that block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from proxystore.abc import Capability, Key, Lifetime
+from proxystore.payload import payload_nbytes
+from proxystore.proxy._background import in_background
+from proxystore.store._objects import MISSING, ObjectStore
+from proxystore.store.types import ConnectorT, DeserializerT, SerializerT
+
+__all__ = ["AsyncObjectStore"]
+
+T = TypeVar("T")
+
+
+# Any in this module: objects of every type, and options of connectors.
+class AsyncObjectStore(ObjectStore[ConnectorT]):
+    """An object store with coroutines too.
+
+    They use those of the connector if it has any (`Capability.ASYNC`), else a
+    few threads that all stores share. Each raises what the method without the
+    ``a`` raises. Cancelling one takes nothing from others who wait for the
+    same object.
+    """
+
+    async def aput(
+        self,
+        obj: Any,
+        *,
+        lifetime: Lifetime | None = None,
+        serializer: SerializerT | None = None,
+        **kwargs: Any,
+    ) -> Key:
+        """As `put`."""
+        if not self._is_async:
+            return await _in_background(
+                partial(self.put, obj, lifetime=lifetime, serializer=serializer, **kwargs)
+            )
+        self._check_open()
+        watch = self.watch("store.put")
+        payload = self._codec.dump(obj, serializer)
+        watch.lap("serialize")
+        key: Key = await self._native.aput(payload, **kwargs)
+        watch.lap("connector")
+        self._added((key,), lifetime)
+        watch.note("object_size", payload_nbytes(payload))
+        watch.stop(key)
+        return key
+
+    async def aput_batch(
+        self,
+        objs: Iterable[Any],
+        *,
+        lifetime: Lifetime | None = None,
+        serializer: SerializerT | None = None,
+        **kwargs: Any,
+    ) -> list[Key]:
+        """As `put_batch`."""
+        put = partial(self.put_batch, objs, lifetime=lifetime, serializer=serializer, **kwargs)
+        return await _in_background(put)
+
+    async def aget(
+        self, key: Key, *, deserializer: DeserializerT | None = None, default: Any = None
+    ) -> Any:
+        """As `get`."""
+        self._check_open()
+        watch = self.watch("store.get")
+        if self._replaceable is None:
+            tag = self._tag(key, deserializer)
+        else:
+            # It asks the medium, for which an event loop must not wait.
+            tag = await _in_background(partial(self._tag, key, deserializer))
+        found = self.cache.get(key, MISSING, tag=tag)
+        watch.count("cache_misses" if found is MISSING else "cache_hits")
+        if found is MISSING and self._is_async:
+            found = await self._flights.arun((key, tag), partial(self._aload, key, tag))
+        elif found is MISSING:
+            load = partial(self._load, key, tag)
+            found = await self._flights.arun_elsewhere((key, tag), load, in_background)
+        watch.stop(key)
+        return default if found is MISSING else found
+
+    async def aget_batch(
+        self,
+        keys: Sequence[Key],
+        *,
+        deserializer: DeserializerT | None = None,
+        default: Any = None,
+    ) -> list[Any]:
+        """As `get_batch`."""
+        get = partial(self.get_batch, keys, deserializer=deserializer, default=default)
+        return await _in_background(get)
+
+    async def aexists(self, key: Key) -> bool:
+        """As `exists`."""
+        if not self._is_async:
+            return await _in_background(partial(self.exists, key))
+        self._check_open()
+        if self._replaceable is None and self.cache.exists(key):
+            return True
+        return bool(await self._native.aexists(key))
+
+    async def aevict(self, key: Key) -> None:
+        """As `evict`."""
+        if not self._is_async:
+            await _in_background(partial(self.evict, key))
+            return
+        self._check_open()
+        await self._native.aevict(key)
+        self.cache.evict(key)
+
+    @property
+    def _is_async(self) -> bool:
+        return Capability.ASYNC in self._capabilities
+
+    @property
+    def _native(self) -> Any:
+        return self._connector
+
+    async def _aload(self, key: Key, tag: tuple[Any, Any]) -> Any:
+        # Again: a flight may have landed since the caller looked.
+        found = self.cache.peek(key, MISSING, tag=tag)
+        if found is not MISSING:
+            return found
+        watch = self.watch("store.get")
+        return self._loaded(key, await self._native.aget(key), tag, watch)
+
+
+async def _in_background(call: Callable[[], T]) -> T:
+    import asyncio
+
+    return await asyncio.wrap_future(in_background(call))
