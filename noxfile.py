@@ -66,19 +66,23 @@ def _posargs(session: nox.Session, package: tree.Package) -> list[str]:
     return rest
 
 
-def _run_tests(session: nox.Session, package: tree.Package, *command: str) -> None:
+def _run_tests(
+    session: nox.Session,
+    package: tree.Package,
+    options: list[str],
+    command: tuple[str, ...] = ("python", "-Im", "pytest"),
+) -> None:
     """Test what is installed. Not the checkout: the tests run in an empty directory elsewhere."""
     _services(package.services)
-    posargs = _posargs(session, package)
     with tempfile.TemporaryDirectory(prefix="tests-") as elsewhere, session.chdir(elsewhere):
         session.run("python", "-I", str(ROOT / "ci/check_installed.py"), package.import_name)
         session.run(
-            *(command or ("python", "-Im", "pytest")),
+            *command,
             "--import-mode=importlib",
             f"--rootdir={package.path}",
             f"--override-ini=cache_dir={elsewhere}/.pytest_cache",
             str(package.path / "tests"),
-            *posargs,
+            *options,
         )
 
 
@@ -86,14 +90,16 @@ def _run_tests(session: nox.Session, package: tree.Package, *command: str) -> No
 @EACH_PACKAGE
 def tests(session: nox.Session, package: str) -> None:
     """Each package from its wheel, on every Python found: `-- [PACKAGE...] [pytest options]`."""
+    options = _posargs(session, PACKAGES[package])
     wheels.install(session, package, *PACKAGES[package].test_group)
-    _run_tests(session, PACKAGES[package])
+    _run_tests(session, PACKAGES[package], options)
 
 
 @nox.session(python=OLDEST, venv_backend="uv")
 @EACH_PACKAGE
 def tests_min(session: nox.Session, package: str) -> None:
     """Each package with the lowest versions that it declares."""
+    options = _posargs(session, PACKAGES[package])
     declared = [each for each in PACKAGES[package].declared() if each.name not in PACKAGES]
     for each in declared:
         if each.floor is None:
@@ -107,7 +113,7 @@ def tests_min(session: nox.Session, package: str) -> None:
     )
     floors = [f"{each.name}=={each.floor}" for each in declared]
     session.run("python", "-I", str(ROOT / "ci/check_floors.py"), *floors)
-    _run_tests(session, PACKAGES[package])
+    _run_tests(session, PACKAGES[package], options)
 
 
 @nox.session(python=OLDEST)
@@ -118,7 +124,7 @@ def coverage(session: nox.Session) -> None:
     for name, package in PACKAGES.items():
         wheels.install(session, name, *package.test_group, "coverage==7.*")
         command = ("python", "-m", "coverage", "run", data, rcfile, "-m", "pytest")
-        _run_tests(session, package, *command)
+        _run_tests(session, package, session.posargs, command)
     session.run("python", "-m", "coverage", "combine", data, rcfile, session.create_tmp())
     session.run("python", "-m", "coverage", "report", data, rcfile)
 
@@ -256,5 +262,5 @@ def new_connector(session: nox.Session) -> None:
         package = tree.Package.read(parent / name)
         wheel = wheels.build(session, package, Path(scratch) / "wheel", "--wheel")
         wheels.install(session, name, *package.test_group, own={name: wheel})
-        _run_tests(session, package)
+        _run_tests(session, package, [])
         session.run("python", "-I", "ci/run_examples.py", str(package.path / "README.md"))
