@@ -15,9 +15,10 @@ import enum
 from abc import ABC, abstractmethod
 from concurrent.futures import Executor
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from taps.errors import PluginLoadError, UnknownPluginError
 from taps.filters.abc import Filter
@@ -46,6 +47,12 @@ class PluginConfig(BaseModel, ABC):
 
     name: str
     """The name of the plugin's entry point; a subclass sets it as the default."""
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _is_absolute(cls, value: Any) -> Any:
+        # A configuration that was written to a run directory is read from anywhere.
+        return value.expanduser().absolute() if isinstance(value, Path) else value
 
 
 class ExecutorConfig(PluginConfig):

@@ -93,12 +93,10 @@ class Submission:
         with self._lock:
             self._remaining -= 1
             ready = self._remaining == 0
-        if ready:
+        if ready and not self._future.done():
             self._dispatch()
 
     def _dispatch(self) -> None:
-        if self._future.done():
-            return
         args, kwargs = self._args, self._kwargs
         if self._parents:
             args, kwargs = replace((args, kwargs), is_future, self._result_of)

@@ -7,10 +7,10 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future, InvalidStateError
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, InvalidStateError
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 from taps.engine._cascade import Cascade
 from taps.engine._dependencies import Submission
@@ -74,6 +74,12 @@ class Engine:
         """Tasks that finished so far, failed and cancelled ones included."""
         return self.totals.tasks
 
+    @property
+    def tasks_submitted(self) -> int:
+        """Tasks that were submitted so far."""
+        with self._lock:
+            return self.totals.tasks + len(self._pending)
+
     # Any, for arguments: a future of T stands for a T, which no ParamSpec can say.
     def submit(self, function: Callable[..., R], /, *args: Any, **kwargs: Any) -> TaskFuture[R]:
         """Run ``function(*args, **kwargs)`` once the futures in its arguments are done.
@@ -91,13 +97,12 @@ class Engine:
             EngineClosedError: The engine was shut down.
         """
         info = new_task_info(function)
-        future: TaskFuture[R] = TaskFuture(info, self, self._lane.read)
+        future: TaskFuture[R] = TaskFuture(info, self)
         with self._lock:
             if self._closed:
                 raise EngineClosedError(info.name)
             self._pending.add(future)
-        future.add_done_callback(self._note_cancelled)
-        parents: list[TaskFuture[Any]] = find((args, kwargs), is_future)
+        parents: list[TaskFuture[Any]] = find([*args, *kwargs.values()], is_future)
         info.parent_task_ids = [parent.info.task_id for parent in parents]
         submission = Submission(self, future, function, parents)
         try:
@@ -185,7 +190,7 @@ class Engine:
         """Give a task whose parents are done to the executor."""
         info = future.info
         began = time.perf_counter()
-        info.dispatch_time = time.time()
+        info.dispatch_time = info.submit_time + began - info.submitted
         if self._broken is not None:
             # Not even asked: inside a callback of a broken pool its lock is held.
             self.fail(future, WorkerDiedError(info.label, self._broken))
@@ -203,18 +208,19 @@ class Engine:
             executing.add_done_callback(partial(self._on_executed, future))
 
     def _on_executed(self, future: TaskFuture[Any], executing: Future[Outcome]) -> None:
-        if executing.cancelled():
+        info = future.info
+        try:
+            outcome = executing.result()
+        except CancelledError:
             future.cancel()
             return
-        error = executing.exception()
-        if isinstance(error, BrokenExecutor):
-            self._broken = str(error)
-            error = WorkerDiedError(future.info.label, self._broken)
-        if error is not None:
-            self.fail(future, error)
+        except BrokenExecutor as exc:
+            self._broken = str(exc)
+            self.fail(future, WorkerDiedError(info.label, self._broken))
             return
-        outcome = executing.result()
-        info = future.info
+        except BaseException as exc:  # noqa: BLE001 - whatever it is, it belongs to the future
+            self.fail(future, exc)
+            return
         info.result_bytes = outcome.result_bytes
         info.result_transforms = outcome.result_transforms
         info.result_transform_bytes = outcome.result_transform_bytes
@@ -233,9 +239,8 @@ class Engine:
         failure: Failure | None,
         execution: Execution | None,
     ) -> None:
-        if future.done():
+        if not self._record(future, failure, execution):
             return
-        self._record(future, failure, execution)
         try:
             if failure is None:
                 future.set_result(value)
@@ -244,30 +249,35 @@ class Engine:
         except InvalidStateError:
             return  # Cancelled at this very moment, and recorded as finished.
 
-    def _note_cancelled(self, future: Future[Any]) -> None:
-        if future.cancelled():
-            error = concurrent.futures.CancelledError("The task was cancelled before it ran.")
-            self._record(cast("TaskFuture[Any]", future), Failure(error, ""), None)
+    def note_cancelled(self, future: TaskFuture[Any]) -> None:
+        """Record a task that was cancelled. Futures call it."""
+        error = CancelledError("The task was cancelled before it ran.")
+        self._record(future, Failure(error, ""), None)
+
+    def read(self, held: Any) -> Any:
+        """The value of a result as it travelled. Futures call it."""
+        return self._lane.read(held)
 
     def _record(
         self, future: TaskFuture[Any], failure: Failure | None, execution: Execution | None
-    ) -> None:
+    ) -> bool:
         info = future.info
         with self._lock:
             if future not in self._pending:
-                return
+                return False  # It was cancelled in the meantime.
             self._pending.discard(future)
-            info.received_time = time.time()
             info.elapsed_s = time.perf_counter() - info.submitted
+            info.received_time = info.submit_time + info.elapsed_s
             info.success = failure is None
             self.totals.add(info)
         if self._records is None:
-            return
+            return True
         try:
             self._records.log(task_record(info, execution, failure))
         except OSError as exc:
             # The task itself went well: shutdown reports that its record is missing.
             self._record_error = self._record_error or exc
+        return True
 
 
 def _with_traceback(failure: Failure) -> BaseException:

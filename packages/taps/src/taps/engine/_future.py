@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from taps.engine._task import TaskInfo
 
-__all__ = ["TaskFuture", "Waited", "as_completed", "is_future", "wait"]
+__all__ = ["Owner", "TaskFuture", "Waited", "as_completed", "is_future", "wait"]
 
 R = TypeVar("R")
+
+_cancelling = threading.Lock()
+"""Held to flip a flag of a future; one for all, since a lock each costs every task."""
+
+
+class Owner(Protocol):
+    """What a future needs of the engine that made it."""
+
+    def read(self, held: Any) -> Any:
+        """The value of a result as it travelled."""
+        ...
+
+    def note_cancelled(self, future: TaskFuture[Any]) -> None:
+        """Told once when ``future`` was cancelled."""
+        ...
 
 
 class TaskFuture(Future[R]):
@@ -23,16 +38,14 @@ class TaskFuture(Future[R]):
     occupying a worker. Made by `Engine.submit` only.
     """
 
-    def __init__(self, info: TaskInfo, owner: object, read: Callable[[Any], R]) -> None:
+    def __init__(self, info: TaskInfo, owner: Owner) -> None:
         super().__init__()
         self.info = info
         self.owner = owner
         """The engine that the task was submitted to."""
-        self._read = read
         self._executing: Future[Any] | None = None
-        self._value: list[R] = []
-        self._reading = threading.Lock()
-        self._cancel_notice = threading.Lock()
+        self._value: dict[str, R] = {}
+        self._cancelled_once = False
 
     def __repr__(self) -> str:
         return f"<TaskFuture of {self.info.label} {self._state.lower()}>"
@@ -51,10 +64,10 @@ class TaskFuture(Future[R]):
             BaseException: Whatever the task raised.
         """
         held = super().result(timeout)
-        with self._reading:
-            if not self._value:
-                self._value.append(self._read(held))
-        return self._value[0]
+        if "read" not in self._value:
+            # Two threads may both read it, and then both get the one that was first.
+            self._value.setdefault("read", self.owner.read(held))
+        return self._value["read"]
 
     def held(self) -> Any:
         """The result as it travels: packed, or an identifier. The task must be done."""
@@ -73,14 +86,17 @@ class TaskFuture(Future[R]):
         if not super().cancel():
             return False
         # Once: wait() and as_completed() only see a cancellation that was notified.
-        if self._cancel_notice.acquire(blocking=False):
+        with _cancelling:
+            first, self._cancelled_once = not self._cancelled_once, True
+        if first:
+            self.owner.note_cancelled(self)
             self.set_running_or_notify_cancel()
         return True
 
     def executing_as(self, executing: Future[Any]) -> None:
         """Note what the executor returned for this task."""
         self._executing = executing
-        if self.cancelled():
+        if self._cancelled_once:
             executing.cancel()
 
 

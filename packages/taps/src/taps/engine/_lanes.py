@@ -39,7 +39,7 @@ class _SharedMemoryLane:
         return self._executor.submit(run_here, call, self._transformer), 0
 
     def read(self, held: Any) -> Any:
-        return self._transformer.resolve_one(held)
+        return self._transformer.resolve(held)
 
 
 class _PickledLane:
@@ -56,7 +56,7 @@ class _PickledLane:
         return self._executor.submit(run_sent, sent, call.label, self._context), nbytes
 
     def read(self, held: Any) -> Any:
-        return self._transformer.resolve_one(unpack(held))
+        return self._transformer.resolve(unpack(held))
 
 
 def lane_for(executor: Executor, transformer: TaskTransformer) -> Lane:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
@@ -21,9 +22,12 @@ def find(values: Iterable[object], wanted: Predicate) -> list[Any]:
     attribute of an object it does not know, so proxies stay unresolved.
     Costs some 60 ns per object.
     """
+    pending = [value for value in values if type(value) not in _LEAVES]
+    if not pending:
+        return []
+    pending.reverse()
     found: dict[int, object] = {}
     containers: dict[int, object] = {}
-    pending = list(values)[::-1]
     while pending:
         value = pending.pop()
         kind = type(value)
@@ -40,7 +44,7 @@ def find(values: Iterable[object], wanted: Predicate) -> list[Any]:
 def _children(value: Any, kind: type) -> tuple[Any, ...] | None:
     if issubclass(kind, (list, tuple, set, frozenset)):
         return tuple(value)
-    if issubclass(kind, dict):
+    if issubclass(kind, dict) and not issubclass(kind, Counter):  # Its values are numbers.
         return tuple(value.values())
     fields = _dataclass_fields(kind)
     if not fields:

@@ -127,10 +127,7 @@ def _execution_record(execution: Execution) -> dict[str, Any]:
         "result_transform_start_time": start + done,
         "result_transform_end_time": start + transformed,
         "execution_end_time": start + end,
-        "unpack_s": unpacked,
         "input_transform_s": ready - unpacked,
         "task_s": done - ready,
         "result_transform_s": transformed - done,
-        "pack_s": end - transformed,
-        "execution_s": end,
     }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
@@ -105,4 +105,5 @@ class TaskInfo:
 
 def new_task_info(function: Callable[..., Any]) -> TaskInfo:
     """What is known of a call that is submitted now."""
-    return TaskInfo(str(uuid.uuid4()), task_name(function), [], time.time(), time.perf_counter())
+    # As unique as a uuid4, which costs four times as much.
+    return TaskInfo(os.urandom(16).hex(), task_name(function), [], time.time(), time.perf_counter())

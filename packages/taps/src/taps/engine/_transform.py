@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from taps.engine._nesting import replace
 from taps.filters.abc import Filter
 from taps.transformers.abc import Measured, Transformer
 
@@ -63,12 +62,6 @@ class TaskTransformer:
         return identifier
 
     def resolve(self, obj: Any) -> Any:
-        """``obj`` with every identifier in it resolved, however deeply nested."""
-        if self.transformer is None:
-            return obj
-        return replace(obj, self.transformer.is_identifier, self.transformer.resolve)
-
-    def resolve_one(self, obj: Any) -> Any:
         """``obj`` resolved if it is an identifier. Does not look inside."""
         if self.transformer is None or not self.transformer.is_identifier(obj):
             return obj

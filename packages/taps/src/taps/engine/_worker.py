@@ -124,13 +124,17 @@ def _run(
 def _ready(call: Call, transformer: TaskTransformer) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if not call.has_references:
         return call.args, call.kwargs
-    args, kwargs = replace((call.args, call.kwargs), _is_packed, unpack)
-    resolved: tuple[tuple[Any, ...], dict[str, Any]] = transformer.resolve((args, kwargs))
-    return resolved
 
+    def is_reference(value: object) -> bool:
+        return type(value) is Packed or transformer.is_identifier(value)
 
-def _is_packed(value: object) -> bool:
-    return type(value) is Packed
+    def target(value: Any) -> Any:
+        return transformer.resolve(unpack(value))
+
+    ready: tuple[tuple[Any, ...], dict[str, Any]] = replace(
+        (call.args, call.kwargs), is_reference, target
+    )
+    return ready
 
 
 def _unpacked(call: Call, value: Any) -> tuple[Any, int]:
@@ -174,7 +178,7 @@ def _execution(start_time: float, marks: Marks) -> Execution:
     marks.extend([time.perf_counter()] * (N_MARKS - len(marks)))
     thread = threading.current_thread().name
     return Execution(
-        _hostname(), os.getpid(), thread, start_time, tuple(mark - marks[0] for mark in marks[1:])
+        _hostname(), os.getpid(), thread, start_time, tuple([mark - marks[0] for mark in marks[1:]])
     )
 
 

@@ -1,0 +1,162 @@
+"""The command ``taps``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from taps import __version__
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from taps.run import RunOutcome
+
+__all__ = ["main"]
+
+EXIT_WRONG = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+"""128 and the number of SIGINT, as shells have it."""
+
+_EXAMPLES = """\
+examples:
+  taps list
+  taps run --app mapreduce --executor process-pool
+  taps run --app cholesky --app.matrix-size 2048 --transformer proxystore
+  taps compare runs/FIRST runs/SECOND
+  taps report runs/* --output report.html
+
+exit codes: 0 right results, 1 a wrong result or a failure, 2 usage, 130 Ctrl-C"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Without the program's name; `None` takes those of the process.
+
+    Returns:
+        The exit code.
+    """
+    from taps.errors import TapsError, UsageError
+
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        if arguments[:1] == ["run"]:
+            return _run(arguments[1:])
+        return _other(arguments)
+    except UsageError as exc:
+        print(f"taps: {exc}", file=sys.stderr)
+        return EXIT_USAGE
+    except TapsError as exc:
+        print(f"taps: {exc}", file=sys.stderr)
+        return EXIT_WRONG
+    except KeyboardInterrupt:
+        print("taps: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _run(arguments: Sequence[str]) -> int:
+    from rich.console import Console
+
+    from taps.run import run
+    from taps.run.options import parse_run
+    from taps.run.progress import bar_on
+
+    config = parse_run(arguments)
+    console = Console()
+    outcome = run(config, progress=bar_on(console))
+    _print_summary(outcome, console)
+    return 0 if outcome.verified else EXIT_WRONG
+
+
+def _print_summary(outcome: RunOutcome, console: Console) -> None:
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    rows = {
+        "verified": f"{'yes' if outcome.verified else 'NO'}: {outcome.detail}",
+        "makespan": f"{outcome.makespan_s:.3f} s",
+        "tasks": f"{outcome.tasks} ({outcome.failed} failed)",
+        "by value": f"{outcome.bytes_by_value:,} bytes",
+        "by reference": f"{outcome.bytes_by_reference:,} bytes",
+        "run": str(outcome.run_dir),
+    }
+    if outcome.error is not None:
+        rows["error"] = outcome.error
+    for name, text in rows.items():
+        table.add_row(name, text)
+    console.print(table, markup=False, highlight=False, soft_wrap=True)
+
+
+def _other(arguments: Sequence[str]) -> int:
+    options = _parser().parse_args(arguments)
+    if options.command == "list":
+        return _list()
+    if options.command == "compare":
+        from taps.report import compare
+
+        return int(compare(options.first, options.second, force=options.force))
+    if options.command == "report":
+        return _report(options.runs, options.output)
+    if options.command == "demo":
+        from taps.demo import demo
+
+        return int(demo(options.out, quick=options.quick))
+    _parser().print_help()
+    return EXIT_USAGE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="taps",
+        description="The Task Performance Suite: run real applications on task executors, "
+        "verify their results, and measure where the time and the bytes go.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"taps {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("run", help="run an application once", add_help=False)
+    commands.add_parser("list", help="what is installed: apps, executors, transformers, filters")
+    compare = commands.add_parser("compare", help="two runs side by side")
+    compare.add_argument("first", type=Path, metavar="RUN", help="a run directory")
+    compare.add_argument("second", type=Path, metavar="RUN", help="another one")
+    compare.add_argument("--force", action="store_true", help="even if they ran different things")
+    report = commands.add_parser("report", help="one HTML file with plots of some runs")
+    report.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories")
+    report.add_argument(
+        "-o", "--output", type=Path, default=Path("report.html"), help="file to write (report.html)"
+    )
+    demo = commands.add_parser("demo", help="real applications by value and by proxy, compared")
+    demo.add_argument("--out", type=Path, default=None, help="directory of runs and report")
+    demo.add_argument("--quick", action="store_true", help="smaller problems, in a few seconds")
+    return parser
+
+
+def _report(runs: Sequence[Path], output: Path) -> int:
+    from taps.report import read_run, write_html
+
+    path = write_html([read_run(run) for run in runs], output)
+    print(f"The report is in {path}.")
+    return 0
+
+
+def _list() -> int:
+    from taps.errors import PluginLoadError
+    from taps.plugins import Plugin, PluginConfig, load_plugin, plugin_names
+
+    for kind in Plugin:
+        print(f"{kind.value}s")
+        for name in plugin_names(kind):
+            try:
+                summary = (load_plugin(kind, name, PluginConfig).__doc__ or "").partition("\n")[0]
+            except PluginLoadError as exc:
+                summary = f"not usable: {exc.reason}. {exc.advice}"
+            print(f"  {name:<14} {summary}")
+    return 0
