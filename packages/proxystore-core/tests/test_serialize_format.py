@@ -21,6 +21,7 @@ from proxystore.errors import (
 )
 from proxystore.payload import Buffers
 from proxystore.serialize import SAFE_SERIALIZERS, deserialize, serialize
+from proxystore.serialize._format import encode
 
 OBJECTS = [b"some bytes", "text", np.arange(40), [np.arange(9), np.ones(3)], {"a": 1}]
 SAFE_OBJECTS = [
@@ -127,6 +128,14 @@ def test_an_object_without_a_checksum_is_read_with_its_lengths_checked() -> None
         deserialize(data[:-1])
 
 
+def test_a_checksum_can_be_kept_for_small_objects_only() -> None:
+    whole = serialize(b"abcd").nbytes
+    small, large = (serialize(b"abcd", checksum_below=whole + n).join() for n in (1, 0))
+    with pytest.raises(CorruptObjectError, match="checksum"):
+        deserialize(small[:-1] + b"x")
+    assert deserialize(large[:-1] + b"x") == b"abcx"
+
+
 def test_the_checksum_of_scattered_buffers_is_that_of_the_joined_object() -> None:
     obj = [np.arange(5000), "text", np.arange(3), np.ones(9999)]
     scattered = serialize(obj)
@@ -147,6 +156,42 @@ def test_every_buffer_is_aligned_to_64_bytes(sizes: list[int]) -> None:
 
 def test_a_thousand_small_arrays_are_few_buffers() -> None:
     assert len(serialize([np.arange(10) for _ in range(1000)])) <= 3
+
+
+@pytest.mark.parametrize(
+    ("in_band", "message"),
+    [
+        (b"<f8;C;3", "has 24 bytes and there are 32"),
+        (b"<f8;C;5", "failed"),
+        (b"<f8;C;-4", "failed"),
+        (b"<f8;C;9999999999,9999999999", "failed"),
+        (b"|O;C;4", "not a dtype"),
+        (b"[('a', '|O')];C;4", "holds Python objects"),
+        (b"__import__('os');C;4", "not a dtype"),
+        (b"[(" * 5000 + b";C;4", "failed"),
+        (b"<f8;C", "failed"),
+    ],
+)
+def test_metadata_that_does_not_fit_an_array_is_a_serialization_error(
+    in_band: bytes, message: str
+) -> None:
+    forged = encode("numpy.ndarray", in_band, (bytes(32),), checksum_below=None)
+    with pytest.raises(SerializationError, match=message):
+        deserialize(forged, allow=SAFE_SERIALIZERS)
+
+
+@pytest.mark.parametrize("identifier", sorted(SAFE_SERIALIZERS - {"torch.Tensor"}))
+@pytest.mark.parametrize("n_buffers", [0, 2])
+def test_the_wrong_number_of_buffers_is_corrupt(identifier: str, n_buffers: int) -> None:
+    forged = encode(identifier, b"B;C;1", (b"a",) * n_buffers, checksum_below=None)
+    with pytest.raises(SerializationError):
+        deserialize(forged)
+
+
+@pytest.mark.parametrize("size", [3, 3000])
+def test_buffers_of_any_item_type_are_counted_in_bytes(size: int) -> None:
+    data = encode("bytes", b"", (np.ones((size, 2)).data,), checksum_below=None).join()
+    assert deserialize(data) == np.ones((size, 2)).tobytes()
 
 
 # --- only safe serializers ---------------------------------------------------------

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from proxystore.errors import CorruptObjectError, SerializationError
+from proxystore.errors import CorruptObjectError, ForbiddenSerializerError, SerializationError
 from proxystore.serialize import SAFE_SERIALIZERS, deserialize, serialize
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
@@ -25,9 +25,14 @@ COLUMNS = {
 
 @pytest.mark.parametrize("frame", [pl.DataFrame(COLUMNS), pl.DataFrame(), pl.DataFrame({"a": []})])
 def test_polars_frames_come_back(frame: object) -> None:
-    found = deserialize(serialize(frame), allow=SAFE_SERIALIZERS)
+    found = deserialize(serialize(frame))
     assert found.schema == frame.schema
     assert found.equals(frame)
+
+
+def test_polars_frames_of_strangers_are_refused() -> None:
+    with pytest.raises(ForbiddenSerializerError):
+        deserialize(serialize(pl.DataFrame(COLUMNS)), allow=SAFE_SERIALIZERS)
 
 
 def test_polars_frames_of_several_chunks_come_back() -> None:

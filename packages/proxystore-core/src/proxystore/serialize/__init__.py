@@ -7,6 +7,7 @@ system, where they lie. `register_serializer` adds a type.
 
 from __future__ import annotations
 
+from proxystore._marker import require_whole
 from proxystore.errors import SerializationError
 from proxystore.payload import BytesLike
 from proxystore.serialize._api import deserialize, is_bytes_like, serialize
@@ -32,3 +33,5 @@ __all__ = [
     "unregister_serializer",
     "writable",
 ]
+
+require_whole()

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from xxhash import xxh3_64, xxh3_64_intdigest
 
 from proxystore.errors import CorruptObjectError, UnsupportedVersionError
-from proxystore.payload import Buffers, BytesLike, Payload, flat_view, payload_nbytes
+from proxystore.payload import Buffers, BytesLike, Payload, flat_view
 
 __all__ = ["MAGIC", "Frame", "Source", "decode", "encode", "verify_content"]
 
@@ -50,11 +50,13 @@ def encode(
 
     With a checksum of the content if it is smaller than ``checksum_below`` bytes.
     """
-    lengths = [payload_nbytes(buffer) for buffer in buffers]
+    # Flat, because len() of other views counts items.
+    flat = [buffer if isinstance(buffer, Buffers) else flat_view(buffer) for buffer in buffers]
+    lengths = [buffer.nbytes for buffer in flat]
     name = identifier.encode("ascii")
     table = name + struct.pack(f"<{len(lengths)}Q", *lengths)
     start = _FIXED.size + len(table)
-    body, total = _lay_out(start, in_band, buffers, lengths)
+    body, total = _lay_out(start, in_band, flat, lengths)
     checksum = checksum_below is None or total < checksum_below
     digest = _digest(body) if checksum else 0
 
@@ -72,7 +74,7 @@ def encode(
 
 
 def _lay_out(
-    start: int, in_band: bytes, buffers: Sequence[Payload], lengths: list[int]
+    start: int, in_band: bytes, buffers: Sequence[Buffers | memoryview], lengths: list[int]
 ) -> tuple[list[BytesLike], int]:
     """Everything after the table, small neighbours joined, and where it ends."""
     body: list[BytesLike] = []
@@ -91,7 +93,7 @@ def _lay_out(
 
 
 def _append(body: list[BytesLike], small: list[BytesLike], part: BytesLike) -> None:
-    if payload_nbytes(part) < _JOIN_BELOW:
+    if len(part) < _JOIN_BELOW:
         small.append(part)
         return
     if small:

@@ -15,7 +15,10 @@ __all__ = ["DataFrameSerializer", "read_frame"]
 
 
 class DataFrameSerializer:
-    """Data frames as an uncompressed Arrow IPC file: one copy out, one copy in."""
+    """Data frames as an uncompressed Arrow IPC file: one copy out, one copy in.
+
+    Not safe for objects of strangers, as `SAFE_SERIALIZERS` explains.
+    """
 
     identifier = "polars.DataFrame"
     types = ("polars.dataframe.frame.DataFrame",)
