@@ -31,6 +31,7 @@ python_use_unqualified_type_names = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!proxystore|taps).*"),
     (r"py:.*", r".*\._\w+(\..*)?"),
+    (r"py:.*", r"proxystore\.store\.(reference|types)\..*"),
     (r"py:.*", r".*\.\w*T(_co|_contra)?$"),
 ]
 
