@@ -83,7 +83,7 @@ class ConnectorUnavailableError(ProxyStoreError, ConnectionError):
         advice: What to do next, a full sentence.
     """
 
-    _facts = ("where", "found", "advice")
+    _facts: tuple[str, ...] = ("where", "found", "advice")
 
     def __init__(self, where: str, found: str, advice: str) -> None:
         self.where, self.found, self.advice = where, found, advice
