@@ -11,7 +11,7 @@ from proxystore.connectors._adapted import AdaptedConnector
 from proxystore.connectors._options import check_options
 from proxystore.connectors._policy import Policy
 from proxystore.connectors.load import adapt, connector_from_config, kind_of
-from proxystore.errors import InvalidKeyError, NotOwnerError
+from proxystore.errors import ConfigError, InvalidKeyError, NotOwnerError
 from proxystore.payload import Payload, payload_nbytes
 
 __all__ = ["Tier"]
@@ -42,6 +42,8 @@ class Tier:
     def from_config(cls, name: str, config: Mapping[str, Any]) -> Tier:
         """The tier of which `config` gave ``config``, whose medium it does not own."""
         check_options("multi (tier)", config, ("kind", "options", "policy"))
+        if "kind" not in config:
+            raise ConfigError(f"tier {name!r} of a MultiConnector", "it names no kind of connector")
         connector = connector_from_config(config["kind"], config.get("options", {}))
         policy = Policy.from_dict(config.get("policy", {}))
         return cls(name, adapt(connector, owns=False), policy)
