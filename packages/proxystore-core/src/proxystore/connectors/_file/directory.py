@@ -225,7 +225,11 @@ class Directory:
         self.disown()
 
     def _remove_ours(self) -> int:
-        names = [entry.name for entry in self.scan() if is_ours(entry.name)]
+        names = [
+            entry.name
+            for entry in self.scan()
+            if is_ours(entry.name) and entry.is_file(follow_symlinks=False)
+        ]
         for name in names:
             with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=self.fd)

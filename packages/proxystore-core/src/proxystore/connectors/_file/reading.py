@@ -51,8 +51,10 @@ def _map(fd: int, offset: int, nbytes: int) -> memoryview | None:
 
 def _descriptors_run_short(fd: int) -> bool:
     # Before 3.13 each mapping keeps a descriptor. The kernel gives out the lowest
-    # free one, so all below `fd` are taken: past half of them, copies it is.
-    return fd >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+    # free one, so all below it are taken: past half of them, copies it is.
+    probe = os.dup(fd)
+    os.close(probe)
+    return probe >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
 
 
 def _read(fd: int, offset: int, nbytes: int) -> bytearray:
