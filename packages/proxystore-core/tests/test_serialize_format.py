@@ -190,7 +190,7 @@ def test_the_wrong_number_of_buffers_is_corrupt(identifier: str, n_buffers: int)
 
 @pytest.mark.parametrize("size", [3, 3000])
 def test_buffers_of_any_item_type_are_counted_in_bytes(size: int) -> None:
-    data = encode("bytes", b"", (np.ones((size, 2)).data,), checksum_below=None).join()
+    data = encode("bytes", b"", (np.ones((size, 2)),), checksum_below=None).join()
     assert deserialize(data) == np.ones((size, 2)).tobytes()
 
 
