@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import collections
-import datetime
+import datetime as dt
 import operator
 import pickle
 import subprocess
@@ -124,7 +124,7 @@ def test_a_locker_pickles_and_resolves_nothing(proxy_type: type[Proxy]) -> None:
     assert loaded.unlock() == 7
 
 
-@pytest.mark.parametrize("cls", [int, Fraction, collections.OrderedDict, datetime.datetime])
+@pytest.mark.parametrize("cls", [int, Fraction, collections.OrderedDict, dt.datetime])
 def test_a_class_is_found_by_its_name(cls: type) -> None:
     name = class_name(cls)
     assert name is not None
@@ -142,7 +142,17 @@ def test_a_nested_class_is_found_by_its_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "int", ".", "os.path.join", "os.nothing", "sys.modules", "nothing.at.all", "a..b"]
+    "name",
+    [
+        "",
+        "int",
+        ".",
+        "os.path.join",
+        "os.nothing",
+        "sys.modules",
+        "nothing.at.all",
+        "proxystore.proxy._pure.Proxy",
+    ],
 )
 def test_a_name_of_no_class_finds_none(name: str) -> None:
     assert find_class(name) is None

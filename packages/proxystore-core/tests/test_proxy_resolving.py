@@ -16,7 +16,7 @@ from unittest import mock
 import pytest
 
 from proxystore.factory import LambdaFactory
-from proxystore.proxy import PROBE_NAMES, Proxy, is_resolved, resolve
+from proxystore.proxy import PROBE_NAMES, Proxy, ProxyResolveError, is_resolved, resolve
 
 
 class Shown:
@@ -51,7 +51,7 @@ _WITHOUT_CLASS: dict[str, Callable[[Any], object]] = {
     "isinstance of Proxy": lambda p: isinstance(p, Proxy),
     "callable": callable,
     "dataclasses.is_dataclass's attribute": lambda p: hasattr(p, "__dataclass_fields__"),
-    "inspect.unwrap": inspect.unwrap,
+    "functools.wraps's attribute": lambda p: hasattr(p, "__wrapped__"),
     "_repr_html_": lambda p: hasattr(p, "_repr_html_"),
     "IPython's canary": lambda p: hasattr(p, "_ipython_canary_method_should_not_exist_"),
     "rich's canary": lambda p: hasattr(p, "awehflow aihwerhqaiouwerh qiwrhqoiuwehr"),
@@ -67,6 +67,7 @@ _WITH_CLASS: dict[str, Callable[[Any], object]] = {
     "isinstance of another": lambda p: isinstance(p, (list, str)),
     "dataclasses.is_dataclass": dataclasses.is_dataclass,
     "inspect.isawaitable": inspect.isawaitable,
+    "inspect.unwrap": inspect.unwrap,
     "inspect.iscoroutine": inspect.iscoroutine,
     "inspect.iscoroutinefunction": inspect.iscoroutinefunction,
     "inspect.isfunction": inspect.isfunction,
@@ -113,7 +114,7 @@ _USES: dict[str, Callable[[Any], object]] = {
 
 @pytest.mark.parametrize("name", _USES)
 def test_use_resolves(proxy_type: type[Proxy], name: str) -> None:
-    with pytest.raises(Exception) as caught:
+    with pytest.raises(ProxyResolveError) as caught:
         _USES[name](_recorded(proxy_type, 7))
     assert isinstance(caught.value.__cause__, Unusable)
 

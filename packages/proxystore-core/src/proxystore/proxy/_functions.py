@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from proxystore.proxy._pure import Proxy
-
 if TYPE_CHECKING:
     from concurrent.futures import Future
+
+    from proxystore.proxy._pure import Proxy
 
 __all__ = ["extract", "get_factory", "is_resolved", "resolve", "resolve_async"]
 

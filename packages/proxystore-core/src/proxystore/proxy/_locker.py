@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from proxystore.proxy._pure import Proxy
+if TYPE_CHECKING:
+    from proxystore.proxy._pure import Proxy
 
 __all__ = ["ProxyLocker"]
 

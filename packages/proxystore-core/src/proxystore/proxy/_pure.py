@@ -134,7 +134,7 @@ class Proxy(Generic[T]):
             target = _target(self)
             # The type only: a target may be gigabytes, or private.
             wrapping = f"wrapping {type(target).__qualname__} at {id(target):#x} "
-        return f"<Proxy at {id(self):#x} {wrapping}with factory {_factory(self)!r}>"
+        return f"<{type(self).__name__} at {id(self):#x} {wrapping}with factory {_factory(self)!r}>"
 
     def __dir__(self) -> list[str]:
         if self.__proxy_resolved__:
@@ -142,13 +142,16 @@ class Proxy(Generic[T]):
         return dir(_recorded_class(self) or Proxy)
 
     def __hash__(self) -> int:
-        if not self.__proxy_resolved__:
-            recorded = _recorded_hash(self)
-            if isinstance(recorded, Exception):
-                raise recorded
-            if recorded is not None:
-                return recorded
-        return hash(_resolved(self))
+        try:
+            target = _target(self)
+        except AttributeError:
+            pass
+        else:
+            return hash(target)
+        recorded = _recorded_hash(self)
+        if isinstance(recorded, Exception):
+            raise recorded
+        return hash(_resolved(self)) if recorded is None else recorded
 
     # --- Attributes; Any, for they are the target's ---
 
@@ -188,13 +191,17 @@ del _slots
 
 
 def _resolved(proxy: Proxy[Any]) -> Any:
-    if not proxy.__proxy_resolved__:
-        run_once(
-            proxy,
-            _factory(proxy),
-            is_resolved=lambda: proxy.__proxy_resolved__,
-            accept=lambda target: _set_target(proxy, _bare(target)),
-        )
+    try:
+        return _target(proxy)
+    except AttributeError:
+        # Left before the factory runs, or its errors would show this one as context.
+        pass
+    run_once(
+        proxy,
+        _factory(proxy),
+        is_resolved=lambda: proxy.__proxy_resolved__,
+        accept=lambda target: _set_target(proxy, _bare(target)),
+    )
     return _target(proxy)
 
 
@@ -254,7 +261,7 @@ for _name, _method in special_methods(_target, _resolved, _set_target, _bare).it
 def load(
     factory: Callable[[], Any],
     class_name: str | None = None,
-    variant: object = None,  # noqa: ARG001 - names a C type; this implementation has one type.
+    variant: object = None,
 ) -> Proxy[Any]:
     """The unresolved proxy of a pickle. Imports nothing.
 

@@ -23,7 +23,7 @@ _BINARY = {
 }  # fmt: skip
 _COMPARISONS = {"lt": "<", "le": "<=", "eq": "==", "ne": "!=", "gt": ">", "ge": ">="}
 
-# The signature, and what happens once `target` is at hand.
+# The signature, and what happens once `target` is at hand, up to and with the return.
 _METHODS = {
     # A tuple that is proxied is not a tuple to str.__mod__ until it is bare.
     "__mod__(self, other)": "return target % bare(other)",
@@ -54,8 +54,8 @@ _METHODS = {
     "__len__(self)": "return len(target)",
     "__length_hint__(self)": "return length_hint(target)",
     "__getitem__(self, key)": "return target[key]",
-    "__setitem__(self, key, value)": "target[key] = value",
-    "__delitem__(self, key)": "del target[key]",
+    "__setitem__(self, key, value)": "target[key] = value; return",
+    "__delitem__(self, key)": "del target[key]; return",
     "__contains__(self, item)": "return item in target",
     "__iter__(self)": "return iter(target)",
     "__next__(self)": "return next(target)",
@@ -86,7 +86,6 @@ def {signature}:
         pass
     else:
         {statement}
-        return
     target = resolved(self)
     {statement}
 """
