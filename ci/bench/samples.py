@@ -43,8 +43,6 @@ def _bootstrap(
     statistic: Callable[[Sequence[tuple[float, ...]]], float],
 ) -> Estimate:
     draw = random.Random(0)
-    resampled = sorted(
-        statistic(draw.choices(rows, k=len(rows))) for _ in range(_RESAMPLES)
-    )
+    resampled = sorted(statistic(draw.choices(rows, k=len(rows))) for _ in range(_RESAMPLES))
     low, high = resampled[int(0.025 * _RESAMPLES)], resampled[int(0.975 * _RESAMPLES)]
     return Estimate(statistic(rows), low, high)

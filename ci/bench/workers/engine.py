@@ -17,7 +17,7 @@ def no_op() -> None:
     """Do nothing."""
 
 
-def raw(n):
+def raw(n: int) -> float:
     """Seconds per task on the pool alone."""
     with ThreadPoolExecutor(2) as pool:
         start = time.perf_counter()
@@ -26,7 +26,7 @@ def raw(n):
         return (time.perf_counter() - start) / n
 
 
-def recorded(n, path):
+def recorded(n: int, path: Path) -> float:
     """Seconds per task through the engine, with records."""
     with (
         JSONRecordLogger(path) as records,

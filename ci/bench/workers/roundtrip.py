@@ -16,12 +16,15 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
 from proxystore.connectors.file import FileConnector
 from proxystore.proxy import get_factory
 from proxystore.store import Store
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 _LENGTH = struct.Struct("<I")
 
@@ -37,28 +40,29 @@ def private_nbytes() -> int:
 class PrivateMemoryPeak:
     """Samples private memory in a thread; `growth` is the peak over the start."""
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._start = self._peak = private_nbytes()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample)
         self._thread.start()
         return self
 
-    def _sample(self):
+    def _sample(self) -> None:
         while not self._stop.wait(0.0005):
             self._peak = max(self._peak, private_nbytes())
 
-    def __exit__(self, *exc):
+    def __exit__(self, *exc: object) -> None:
         self._peak = max(self._peak, private_nbytes())
         self._stop.set()
         self._thread.join()
 
     @property
-    def growth(self):
+    def growth(self) -> int:
+        """Bytes that the peak was over the start."""
         return self._peak - self._start
 
 
-def consume():
+def consume() -> None:
     """Serve the other side of the pipe: resolve each proxy, touch it, answer."""
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     while header := source.read(_LENGTH.size):
@@ -82,10 +86,10 @@ def consume():
 class Roundtrip:
     """A store on a directory of shared memory and a consumer beside it."""
 
-    def __init__(self, store, consumer):
+    def __init__(self, store: Store[FileConnector], consumer: subprocess.Popen[bytes]) -> None:
         self.store, self.consumer = store, consumer
 
-    def once(self, array, mode):
+    def once(self, array: FloatArray, mode: bytes) -> tuple[float, Any, int]:
         """Seconds for one object, the consumer's answer, and the pickled size."""
         start = time.perf_counter()
         proxy = self.store.proxy(array)
@@ -100,7 +104,7 @@ class Roundtrip:
         self.store.evict(get_factory(proxy).key)
         return elapsed, answer, len(data)
 
-    def answer(self, request):
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Handle one request of the driver."""
         array = np.random.default_rng(0).random(max(1, request["nbytes"] // 8))
         if request["op"] == "memory":
@@ -115,9 +119,11 @@ class Roundtrip:
         return {"seconds": times, "pickled": size}
 
 
-def main():
+def main() -> None:
+    """Serve the driver on standard input, or the other process in `consume`."""
     if "--consumer" in sys.argv:
-        return consume()
+        consume()
+        return
     with tempfile.TemporaryDirectory(dir="/dev/shm") as parent:
         store = Store("bench", FileConnector(f"{parent}/objects"))
         consumer = subprocess.Popen(
@@ -133,7 +139,6 @@ def main():
             consumer.stdin.close()
             consumer.wait(timeout=10)
             store.close()
-    return None
 
 
 if __name__ == "__main__":

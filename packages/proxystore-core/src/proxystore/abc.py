@@ -69,6 +69,18 @@ class Acknowledgement(enum.Enum):
     DISK = "disk"
     """Loss of power."""
 
+    @property
+    def survives(self) -> str:
+        """The level as an answer to: what does an object survive?"""
+        return _SURVIVED[self]
+
+
+_SURVIVED = {
+    Acknowledgement.MEMORY: "nothing",
+    Acknowledgement.PROCESS: "kill -9 of any process",
+    Acknowledgement.DISK: "loss of power",
+}
+
 
 @runtime_checkable
 class Connector(Protocol[KeyT]):

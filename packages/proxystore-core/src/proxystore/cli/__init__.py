@@ -1,0 +1,7 @@
+"""`proxystore` on the command line."""
+
+from __future__ import annotations
+
+from proxystore.cli._main import main
+
+__all__ = ["main"]

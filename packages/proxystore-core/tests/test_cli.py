@@ -1,0 +1,154 @@
+"""`proxystore` on the command line, against real media and real processes."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proxystore.cli import main
+from proxystore.connectors.file import FileConnector
+from proxystore.store import Store
+
+_COMMANDS = ("ls", "stat", "gc", "doctor", "demo")
+_ABANDON = """
+import os, signal
+from proxystore.store import Store
+store = Store("abandoned")
+store.put(bytearray(5000))
+print(store.url, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def store() -> Iterator[Store[FileConnector]]:
+    with Store("listed") as store:
+        yield store
+
+
+@pytest.fixture
+def abandoned() -> str:
+    """URL of a private directory whose owner was killed."""
+    done = subprocess.run(
+        [sys.executable, "-c", _ABANDON], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    return done.stdout.strip()
+
+
+def test_ls_shows_each_object_of_a_medium(
+    store: Store[FileConnector], capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = [store.put(bytearray(n)) for n in (10, 5000)]
+    assert main(["ls", str(store.url)]) == 0
+    printed = capsys.readouterr().out
+    assert all(key.filename in printed for key in keys)  # type: ignore[attr-defined]
+    assert len(printed.splitlines()) == 1 + len(keys)
+
+
+def test_ls_names_the_private_directory_of_a_live_store(
+    store: Store[FileConnector], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ls"]) == 0
+    path = str(store.url).partition("?")[0]
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if path in line]
+    assert "alive" in line
+
+
+def test_stat_tells_what_an_object_survives(
+    store: Store[FileConnector], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.put(bytearray(5000))
+    assert main(["stat", str(store.url)]) == 0
+    assert "kill -9 of any process" in capsys.readouterr().out
+
+
+def test_gc_removes_what_a_killed_process_left(
+    abandoned: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(abandoned.partition("?")[0].removeprefix("file://"))
+    assert path.exists()
+    assert main(["gc", "--dry-run"]) == 0
+    assert path.exists()
+    assert main(["gc"]) == 0
+    assert not path.exists()
+    assert str(path) in capsys.readouterr().out
+
+
+def test_gc_of_a_medium_removes_expired_objects(
+    store: Store[FileConnector], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.put("gone", ttl=1e-9)
+    kept = store.put("kept")
+    assert main(["gc", str(store.url)]) == 0
+    assert "1 expired" in capsys.readouterr().out
+    assert store.exists(kept)
+
+
+def test_a_medium_that_is_gone_is_one_sentence_and_exit_code_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ls", f"file://{tmp_path}/absent"]) == 1
+    message = capsys.readouterr().err
+    assert "does not exist" in message
+    assert "Traceback" not in message
+
+
+def test_an_unknown_scheme_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ls", "fil:///tmp/x"]) == 1
+    assert "Did you mean 'file'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", _COMMANDS)
+def test_help_of_each_command_explains_it(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    assert len(capsys.readouterr().out) > 300
+
+
+@pytest.mark.slow
+def test_doctor_finds_this_environment_healthy(capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["doctor"])
+    printed = capsys.readouterr().out
+    assert code == 0, printed
+    assert "another process read 1 MiB by a proxy of" in printed
+    assert "connector file" in printed
+
+
+@pytest.mark.slow
+def test_the_installed_command_runs_the_demo() -> None:
+    command = shutil.which("proxystore", path=sysconfig.get_path("scripts"))
+    assert command is not None
+    done = subprocess.run(
+        [command, "demo", "--mib", "2", "--tasks", "4"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("verified") == 2
+
+
+def test_a_reader_that_stops_early_is_not_an_error(store: Store[FileConnector]) -> None:
+    for _ in range(50):
+        store.put(b"x")
+    code = "import sys; from proxystore.cli import main; sys.exit(main(sys.argv[1:]))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "ls", str(store.url)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.wait(timeout=60) == 0
+        assert process.stderr.read() == b""
