@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 from taps import __version__
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from taps.run import RunOutcome
 
 __all__ = ["main"]
@@ -68,16 +66,12 @@ def _run(arguments: Sequence[str]) -> int:
     from taps.run.progress import bar_on
 
     config = parse_run(arguments)
-    console = Console()
-    outcome = run(config, progress=bar_on(console))
-    _print_summary(outcome, console)
+    outcome = run(config, progress=bar_on(Console()))
+    _print_summary(outcome)
     return 0 if outcome.verified else EXIT_WRONG
 
 
-def _print_summary(outcome: RunOutcome, console: Console) -> None:
-    from rich.table import Table
-
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+def _print_summary(outcome: RunOutcome) -> None:
     rows = {
         "verified": f"{'yes' if outcome.verified else 'NO'}: {outcome.detail}",
         "makespan": f"{outcome.makespan_s:.3f} s",
@@ -89,8 +83,7 @@ def _print_summary(outcome: RunOutcome, console: Console) -> None:
     if outcome.error is not None:
         rows["error"] = outcome.error
     for name, text in rows.items():
-        table.add_row(name, text)
-    console.print(table, markup=False, highlight=False, soft_wrap=True)
+        print(f"{name:<14}{text}")
 
 
 def _other(arguments: Sequence[str]) -> int:

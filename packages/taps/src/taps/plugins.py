@@ -12,8 +12,7 @@ the same way.
 from __future__ import annotations
 
 import enum
-from abc import ABC, abstractmethod
-from concurrent.futures import Executor
+from abc import ABC
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,16 +20,11 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from taps.errors import PluginLoadError, UnknownPluginError
-from taps.filters.abc import Filter
-from taps.transformers.abc import Transformer
 
 __all__ = [
-    "ExecutorConfig",
-    "FilterConfig",
     "Plugin",
     "PluginConfig",
     "PluginT",
-    "TransformerConfig",
     "load_plugin",
     "plugin_names",
 ]
@@ -53,30 +47,6 @@ class PluginConfig(BaseModel, ABC):
     def _is_absolute(cls, value: Any) -> Any:
         # A configuration that was written to a run directory is read from anywhere.
         return value.expanduser().absolute() if isinstance(value, Path) else value
-
-
-class ExecutorConfig(PluginConfig):
-    """Options of an executor: a plugin of the group ``taps.executors``."""
-
-    @abstractmethod
-    def get_executor(self) -> Executor:
-        """A fresh executor, which the caller shuts down."""
-
-
-class TransformerConfig(PluginConfig):
-    """Options of a transformer: a plugin of the group ``taps.transformers``."""
-
-    @abstractmethod
-    def get_transformer(self) -> Transformer[Any]:
-        """A fresh transformer, which the caller closes."""
-
-
-class FilterConfig(PluginConfig):
-    """Options of a filter: a plugin of the group ``taps.filters``."""
-
-    @abstractmethod
-    def get_filter(self) -> Filter:
-        """The filter."""
 
 
 PluginT = TypeVar("PluginT", bound=PluginConfig)

@@ -7,6 +7,7 @@ with Engine(ThreadPoolExecutor()) as engine:
 
 from __future__ import annotations
 
+from taps.engine._contracts import Filter, Measured, Terminable, Transformer
 from taps.engine._engine import Engine
 from taps.engine._future import TaskFuture, as_completed, wait
 from taps.engine._records import JSONLinesRecordLogger, RecordLogger
@@ -14,11 +15,15 @@ from taps.engine._task import Task, TaskInfo, task
 
 __all__ = [
     "Engine",
+    "Filter",
     "JSONLinesRecordLogger",
+    "Measured",
     "RecordLogger",
     "Task",
     "TaskFuture",
     "TaskInfo",
+    "Terminable",
+    "Transformer",
     "as_completed",
     "task",
     "wait",

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from taps.engine._cascade import Cascade
+from taps.engine._contracts import Filter, Terminable, Transformer
 from taps.engine._dependencies import Submission
 from taps.engine._future import TaskFuture, is_future
 from taps.engine._lanes import lane_for
@@ -23,9 +24,6 @@ from taps.engine._totals import Totals
 from taps.engine._transform import TaskTransformer
 from taps.engine._worker import Call, Execution, Failure, Outcome
 from taps.errors import EngineClosedError, WorkerDiedError
-from taps.executors.abc import Terminable
-from taps.filters.abc import Filter
-from taps.transformers.abc import Transformer
 
 __all__ = ["Engine"]
 
@@ -107,7 +105,7 @@ class Engine:
         submission = Submission(self, future, function, parents)
         try:
             submission.prepare(self._transformer, args, kwargs)
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - whatever it is, it belongs to the future
             self.fail(future, exc)
         else:
             submission.start(self._cascade)
@@ -132,7 +130,8 @@ class Engine:
         futures = [self.submit(function, *items) for items in zip(*iterables, strict=False)]
         return _results(futures, deadline)
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+    # Its signature is that of concurrent.futures.Executor.
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
         """Take no more tasks, and close executor, transformer and logger. Idempotent.
 
         Args:
@@ -200,7 +199,7 @@ class Engine:
         except BrokenExecutor as exc:
             self._broken = str(exc)
             self.fail(future, WorkerDiedError(info.label, self._broken))
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - whatever it is, it belongs to the future
             self.fail(future, exc)
         else:
             info.prepare_s += time.perf_counter() - began

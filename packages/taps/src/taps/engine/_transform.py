@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from taps.filters.abc import Filter
-from taps.transformers.abc import Measured, Transformer
+from taps.engine._contracts import Filter, Measured, Transformer
 
 __all__ = ["Moved", "TaskTransformer"]
 

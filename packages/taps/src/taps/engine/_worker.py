@@ -85,7 +85,7 @@ def run_sent(sent: Any, label: str, context: bytes) -> Outcome:
     start_time, marks = time.time(), [time.perf_counter()]
     try:
         call, transformer = Call(*unpack(sent)), _context(context)
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001 - unpickling may raise anything
         error = TaskSerializationError(label, "arguments", _reason(exc))
         return _failed(error, start_time, marks, traceback.format_exc())
     marks.append(time.perf_counter())
@@ -113,7 +113,7 @@ def _run(
         value = transformer.transform(value, moved)
         marks.append(time.perf_counter())
         value, nbytes = finish(call, value)
-    except (Exception, SystemExit) as exc:
+    except (Exception, SystemExit) as exc:  # noqa: BLE001 - tasks may raise anything
         failure = exc if finish is _unpacked else _portable(exc, call.label)
         text = traceback.format_exc()
         return _failed(failure, start_time, marks, text)
@@ -158,7 +158,7 @@ def _portable(exc: BaseException, label: str) -> BaseException:
         return TaskError(label, "SystemExit", str(exc))
     try:
         pickle.loads(pickle.dumps(exc))
-    except Exception as problem:
+    except Exception as problem:  # noqa: BLE001 - pickling may raise anything
         error = TaskError(label, type(exc).__name__, str(exc))
         error.add_note(f"Pickling the exception raised {_reason(problem)}.")
         return error

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from taps.executors.abc import Terminable
+from taps.executors.abc import ExecutorConfig
 
-__all__ = ["Terminable"]
+__all__ = ["ExecutorConfig"]

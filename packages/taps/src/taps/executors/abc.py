@@ -1,16 +1,18 @@
-"""What an executor may offer beyond `concurrent.futures.Executor`."""
+"""What selects and configures an executor."""
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from abc import abstractmethod
+from concurrent.futures import Executor
 
-__all__ = ["Terminable"]
+from taps.plugins import PluginConfig
+
+__all__ = ["ExecutorConfig"]
 
 
-@runtime_checkable
-class Terminable(Protocol):
-    """An executor that can end tasks which run."""
+class ExecutorConfig(PluginConfig):
+    """Options of an executor: a plugin of the group ``taps.executors``."""
 
-    def terminate(self) -> None:
-        """End the workers now. Their tasks, and those queued, fail. Idempotent."""
-        ...
+    @abstractmethod
+    def get_executor(self) -> Executor:
+        """A fresh executor, which the caller shuts down."""

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from taps.plugins import ExecutorConfig
+from taps.executors.abc import ExecutorConfig
 
 __all__ = ["ProcessPool", "ProcessPoolConfig"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Literal, ParamSpec, TypeVar
 
-from taps.plugins import ExecutorConfig
+from taps.executors.abc import ExecutorConfig
 
 __all__ = ["SerialConfig", "SerialExecutor"]
 
@@ -35,7 +35,7 @@ class SerialExecutor(Executor):
         future.set_running_or_notify_cancel()
         try:
             result = fn(*args, **kwargs)
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - it belongs to the future
             future.set_exception(exc)
         except BaseException as exc:
             future.set_exception(exc)
@@ -44,7 +44,7 @@ class SerialExecutor(Executor):
             future.set_result(result)
         return future
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
         """Take no more calls."""
         self._closed = True
 

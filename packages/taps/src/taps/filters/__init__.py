@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from taps.filters.abc import Filter
+from taps.filters.abc import FilterConfig
 
-__all__ = ["Filter"]
+__all__ = ["FilterConfig"]

@@ -1,19 +1,18 @@
-"""What a filter is, and what selects and configures one."""
+"""What selects and configures a filter."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from abc import abstractmethod
 
-__all__ = ["Filter"]
+from taps.engine import Filter
+from taps.plugins import PluginConfig
+
+__all__ = ["FilterConfig"]
 
 
-@runtime_checkable
-class Filter(Protocol):
-    """Says which objects a transformer is applied to.
+class FilterConfig(PluginConfig):
+    """Options of a filter: a plugin of the group ``taps.filters``."""
 
-    Used from several threads; a copy is pickled to each worker process.
-    """
-
-    def __call__(self, obj: Any) -> bool:
-        """Whether ``obj`` is to be transformed."""
-        ...
+    @abstractmethod
+    def get_filter(self) -> Filter:
+        """The filter."""

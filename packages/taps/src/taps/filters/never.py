@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from taps.plugins import FilterConfig
+from taps.filters.abc import FilterConfig
 
 __all__ = ["NeverConfig", "NeverFilter"]
 

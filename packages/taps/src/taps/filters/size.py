@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from taps.plugins import FilterConfig
+from taps.filters.abc import FilterConfig
 
 __all__ = ["ObjectSizeConfig", "ObjectSizeFilter", "PickleSizeConfig", "PickleSizeFilter"]
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from taps.plugins import FilterConfig
+from taps.filters.abc import FilterConfig
 
 __all__ = ["ObjectTypeConfig", "ObjectTypeFilter"]
 

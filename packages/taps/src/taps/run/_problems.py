@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from proxystore.errors import did_you_mean
 from pydantic import BaseModel, ValidationError
+
+from proxystore.errors import did_you_mean
 
 __all__ = ["option_name", "problems_of"]
 

@@ -17,15 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationErr
 from taps.apps.abc import AppConfig
 from taps.engine import Engine, JSONLinesRecordLogger
 from taps.errors import UsageError
-from taps.plugins import (
-    ExecutorConfig,
-    FilterConfig,
-    Plugin,
-    PluginConfig,
-    TransformerConfig,
-    load_plugin,
-)
+from taps.executors import ExecutorConfig
+from taps.filters import FilterConfig
+from taps.plugins import Plugin, PluginConfig, load_plugin
 from taps.run._problems import problems_of
+from taps.transformers import TransformerConfig
 
 __all__ = [
     "SELECTIONS",

@@ -9,10 +9,10 @@ import typing
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-from proxystore.errors import did_you_mean
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from proxystore.errors import did_you_mean
 from taps.errors import UsageError
 from taps.plugins import Plugin, plugin_names
 from taps.run._problems import option_name
@@ -173,7 +173,8 @@ def _help(field: FieldInfo) -> str:
     if field.is_required():
         return f"{text} (must be given)".replace("%", "%%")
     default = field.get_default(call_default_factory=True)
-    return f"{text} ({'none' if default is None else default})".replace("%", "%%")
+    shown = json.dumps(default) if isinstance(default, bool) else default
+    return f"{text} ({'none' if default is None else shown})".replace("%", "%%")
 
 
 # Any: what a value is, is for the plugin's model to say.
@@ -193,7 +194,8 @@ def _reader(field: FieldInfo) -> Any:
 
 
 def _refuse(unknown: Sequence[str], parser: Parser) -> None:
-    known = [option for action in parser._actions for option in action.option_strings]  # noqa: SLF001 - argparse has no other list of its options
+    # argparse has no public list of its options.
+    known = [option for action in parser._actions for option in action.option_strings]
     problems = [
         f"There is no option {option}.{did_you_mean(option, known)}"
         for option in (argument.partition("=")[0] for argument in unknown)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from taps.transformers.abc import Measured, Transformer
+from taps.transformers.abc import TransformerConfig
 
-__all__ = ["Measured", "Transformer"]
+__all__ = ["TransformerConfig"]

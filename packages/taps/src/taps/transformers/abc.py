@@ -1,43 +1,19 @@
-"""What a transformer is."""
+"""What selects and configures a transformer."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from abc import abstractmethod
+from typing import Any
 
-__all__ = ["IdentifierT", "Measured", "Transformer"]
+from taps.engine import Transformer
+from taps.plugins import PluginConfig
 
-IdentifierT = TypeVar("IdentifierT")
-
-
-@runtime_checkable
-class Transformer(Protocol[IdentifierT]):
-    """Puts objects somewhere, and passes identifiers of them around instead.
-
-    Used from several threads. A copy is pickled to each worker process, and
-    only the original is closed.
-    """
-
-    def transform(self, obj: Any) -> IdentifierT:
-        """An identifier of ``obj``; or ``obj`` itself if it cannot have one."""
-        ...
-
-    def resolve(self, identifier: IdentifierT) -> Any:
-        """What a task is given for ``identifier``."""
-        ...
-
-    def is_identifier(self, obj: object) -> bool:
-        """Whether ``obj`` came from `transform`. Cheap; must not resolve it."""
-        ...
-
-    def close(self) -> None:
-        """Release what the transformer holds; its objects are gone then. Idempotent."""
-        ...
+__all__ = ["TransformerConfig"]
 
 
-@runtime_checkable
-class Measured(Protocol):
-    """A transformer that knows how large objects are where it puts them."""
+class TransformerConfig(PluginConfig):
+    """Options of a transformer: a plugin of the group ``taps.transformers``."""
 
-    def transform_measured(self, obj: Any) -> tuple[Any, int]:
-        """As `Transformer.transform`, with the serialized size of ``obj`` in bytes."""
-        ...
+    @abstractmethod
+    def get_transformer(self) -> Transformer[Any]:  # Any: identifiers are its own business.
+        """A fresh transformer, which the caller closes."""

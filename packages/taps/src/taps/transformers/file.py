@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from taps.plugins import TransformerConfig
+from taps.transformers.abc import TransformerConfig
 
 __all__ = ["FileConfig", "PickleFileIdentifier", "PickleFileTransformer"]
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
 from proxystore.abc import Medium
 from proxystore.connectors.load import connector_from_url, connector_type
 from proxystore.payload import Buffers
-from proxystore.proxy import Proxy, extract
+from proxystore.proxy import Proxy, extract, resolve_async
 from proxystore.serialize import serialize
-from proxystore.store import Store, get_or_create_store, resolve_async
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from taps.plugins import TransformerConfig
+from proxystore.store import Store, get_or_create_store
+from taps.transformers.abc import TransformerConfig
 
 __all__ = ["ConnectorChoice", "ProxyStoreConfig", "ProxyTransformer"]
 
