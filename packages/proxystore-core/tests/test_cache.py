@@ -1,0 +1,156 @@
+"""`LRUCache`: bounded in objects and bytes, whatever happens to it."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections import OrderedDict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxystore.store.cache import LRUCache
+
+
+class Referable:
+    """An object that can be referenced weakly."""
+
+
+def test_what_was_used_longest_ago_makes_room() -> None:
+    cache = LRUCache(2)
+    cache.set("a", 1)
+    cache.set("b", 2)
+    assert cache.get("a") == 1
+    cache.set("c", 3)
+    assert [cache.exists(key) for key in "abc"] == [True, False, True]
+
+
+def test_objects_over_the_bound_in_bytes_make_room() -> None:
+    cache = LRUCache(10, max_nbytes=100)
+    cache.set("a", "A", 60)
+    cache.set("b", "B", 60)
+    assert (cache.get("a"), cache.get("b"), cache.nbytes) == (None, "B", 60)
+
+
+def test_an_object_larger_than_the_cache_drops_nothing_else() -> None:
+    cache = LRUCache(10, max_nbytes=100)
+    cache.set("small", 1, 50)
+    cache.set("large", 2, 101)
+    assert (cache.exists("small"), cache.exists("large")) == (True, False)
+
+
+def test_an_object_set_again_replaces_the_older_and_its_cost() -> None:
+    cache = LRUCache(10, max_nbytes=100)
+    cache.set("a", 1, 80)
+    cache.set("a", 2, 30)
+    assert (cache.get("a"), len(cache), cache.nbytes) == (2, 1, 30)
+
+
+def test_a_cache_of_size_zero_keeps_nothing() -> None:
+    cache = LRUCache(0)
+    cache.set("a", 1)
+    assert cache.get("a", "default") == "default"
+
+
+@pytest.mark.parametrize("bounds", [(-1, 0), (0, -1)])
+def test_negative_bounds_are_refused(bounds: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="-1"):
+        LRUCache(*bounds)
+
+
+def test_an_object_of_another_tag_is_not_found() -> None:
+    cache = LRUCache()
+    cache.set("a", 1, tag="first")
+    assert cache.get("a", tag="first") == 1
+    assert cache.get("a", tag="second") is None
+
+
+def test_a_cached_none_is_found() -> None:
+    cache = LRUCache()
+    cache.set("a", None)
+    assert cache.get("a", "default") is None
+
+
+def test_gets_are_counted_and_peeks_are_not() -> None:
+    cache = LRUCache()
+    cache.set("a", 1)
+    cache.get("a")
+    cache.get("b")
+    cache.peek("a")
+    assert (cache.hits, cache.misses) == (1, 1)
+
+
+def test_a_weak_object_is_kept_while_somebody_uses_it() -> None:
+    cache = LRUCache(max_nbytes=100)
+    obj = Referable()
+    cache.set("a", obj, 10**9, weak=True)
+    assert (cache.get("a") is obj, cache.nbytes) == (True, 0)
+    del obj
+    gc.collect()
+    assert (cache.get("a"), cache.exists("a")) == (None, False)
+
+
+def test_what_cannot_be_referenced_weakly_is_kept_at_its_cost() -> None:
+    cache = LRUCache(max_nbytes=100)
+    cache.set("fits", [1], 60, weak=True)
+    cache.set("does not", [2], 101, weak=True)
+    assert (cache.get("fits"), cache.get("does not"), cache.nbytes) == ([1], None, 60)
+
+
+def test_evicting_an_absent_key_does_nothing() -> None:
+    LRUCache().evict("absent")
+
+
+def test_a_destructor_may_use_the_cache_that_drops_it() -> None:
+    cache = LRUCache(1)
+
+    class Meddler:
+        def __del__(self) -> None:
+            cache.evict("b")
+
+    cache.set("a", Meddler())
+    cache.set("b", 2)
+    gc.collect()
+    assert len(cache) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_forked_while_the_cache_is_locked_can_use_it() -> None:
+    cache = LRUCache()
+    cache.set("a", 1, 10)
+    with cache._lock:
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if cache.get("a") == 1 and cache.nbytes == 10 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+@given(
+    maxsize=st.integers(0, 4),
+    max_nbytes=st.integers(0, 40),
+    steps=st.lists(
+        st.tuples(st.sampled_from(["set", "get", "evict"]), st.integers(0, 6), st.integers(0, 50))
+    ),
+)
+def test_the_cache_is_an_lru_within_both_bounds(
+    maxsize: int, max_nbytes: int, steps: list[tuple[str, int, int]]
+) -> None:
+    cache = LRUCache(maxsize, max_nbytes)
+    model: OrderedDict[int, int] = OrderedDict()
+    for step, key, nbytes in steps:
+        if step == "set":
+            cache.set(key, nbytes, nbytes)
+            model.pop(key, None)
+            if nbytes <= max_nbytes:
+                model[key] = nbytes
+            while len(model) > maxsize or sum(model.values()) > max_nbytes:
+                model.popitem(last=False)
+        elif step == "get":
+            assert cache.get(key) == model.get(key)
+            if key in model:
+                model.move_to_end(key)
+        else:
+            cache.evict(key)
+            model.pop(key, None)
+        assert (len(cache), cache.nbytes) == (len(model), sum(model.values()))
