@@ -20,7 +20,7 @@ from proxystore.errors import (
     ProxyStoreFactoryError,
 )
 from proxystore.factory import SimpleFactory
-from proxystore.proxy import Proxy, ProxyLocker, extract, get_factory, is_resolved
+from proxystore.proxy import Proxy, ProxyLocker, extract, is_resolved
 from proxystore.store import Store, StoreFactory, get_key, get_store
 from proxystore.store.registry import STORES
 
