@@ -130,6 +130,10 @@ def test_a_child_forked_in_the_middle_of_a_resolve_starts_again(proxy_type: type
     proxy = proxy_type(factory)
     future = resolve_async(proxy)
     assert entered.wait(TIMEOUT)
+    # All 16 background threads run now, so that the child must start its own.
+    barrier = threading.Barrier(15)
+    for other in [resolve_async(proxy_type(lambda: barrier.wait(TIMEOUT))) for _ in range(15)]:
+        other.result(TIMEOUT)
 
     def child() -> None:
         ok = extract(proxy) == os.getpid()
