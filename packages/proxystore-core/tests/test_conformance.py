@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from proxystore.abc import Capability
 from proxystore.connectors.file import FileConnector
 from proxystore.connectors.local import LocalConnector
 from proxystore.connectors.multi import MultiConnector, Policy
-from proxystore.testing import Capability, ConnectorContract, MemoryConnector
+from proxystore.testing import ConnectorContract, MemoryConnector
 
 IN_PROCESS = frozenset(Capability) - {Capability.ASYNC, Capability.CROSS_PROCESS}
 OF_FILES = frozenset(Capability) - {Capability.ASYNC, Capability.WAITABLE}

@@ -381,6 +381,19 @@ def test_a_connector_of_the_older_system_can_be_a_tier() -> None:
     assert multi.exists(key) is False
 
 
+def test_a_connector_of_the_older_system_that_invents_its_keys_takes_no_new_keys() -> None:
+    class OlderDeferrable(Older):
+        def new_key(self, obj: object = None) -> tuple[int]:
+            return (len(self.objects),)
+
+        def set(self, key: tuple[int], data: bytes) -> None:
+            self.objects[key] = data
+
+    multi = MultiConnector({"older": (OlderDeferrable(), Policy())})
+    assert Capability.DEFERRABLE not in multi.capabilities
+    assert multi.get(multi.put(b"x")) == b"x"
+
+
 @pytest.mark.parametrize(
     "key",
     [

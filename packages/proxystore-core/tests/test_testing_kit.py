@@ -210,7 +210,8 @@ def test_a_contributor_sees_only_the_tests_of_what_is_claimed(run_pytest: RunPyt
     found = run_pytest(
         """
         import pytest
-        from proxystore.testing import Capability, ConnectorContract, MemoryConnector
+        from proxystore.abc import Capability
+        from proxystore.testing import ConnectorContract, MemoryConnector
 
         class OnlyRanged(MemoryConnector):
             capabilities = frozenset({Capability.RANGED})

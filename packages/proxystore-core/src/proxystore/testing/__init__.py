@@ -23,16 +23,12 @@ pytest.register_assert_rewrite(
     )
 )
 
-from proxystore.abc import Acknowledgement, Capability, Medium  # noqa: E402
 from proxystore.testing._contract import ConnectorContract  # noqa: E402
 from proxystore.testing._memory import MemoryConnector, MemoryKey  # noqa: E402
 from proxystore.testing._peer import Peer  # noqa: E402
 
 __all__ = [
-    "Acknowledgement",
-    "Capability",
     "ConnectorContract",
-    "Medium",
     "MemoryConnector",
     "MemoryKey",
     "Peer",
