@@ -74,14 +74,14 @@ def test_a_config_with_a_function_is_no_toml(tmp_path: Path) -> None:
 def test_a_typo_in_a_file_names_file_and_nearest_option(tmp_path: Path) -> None:
     path = tmp_path / "store.toml"
     path.write_text('name = "demo"\ncache_sise = 3\n[connector]\nkind = "file"\n')
-    with pytest.raises(ConfigError, match="'cache_sise'.*store.toml.*Did you mean 'cache_size'"):
+    with pytest.raises(ConfigError, match=r"'cache_sise'.*store.toml.*Did you mean 'cache_size'"):
         StoreConfig.from_toml(path)
 
 
 def test_a_wrong_value_in_a_file_names_file_and_option(tmp_path: Path) -> None:
     path = tmp_path / "store.toml"
     path.write_text('name = "demo"\ncache_size = -3\n[connector]\nkind = "file"\n')
-    with pytest.raises(ConfigError, match="store.toml: cache_size"):
+    with pytest.raises(ConfigError, match=r"store.toml: cache_size"):
         StoreConfig.from_toml(path)
 
 
@@ -116,7 +116,7 @@ def test_an_unknown_connector_is_named_with_what_is_known(
 
 def test_an_unknown_option_of_a_connector_is_named_with_the_nearest(tmp_path: Path) -> None:
     typo = ConnectorConfig(kind="file", options={"stor_dir": str(tmp_path)})
-    with pytest.raises(ConfigError, match="'stor_dir' of connector 'file'.*'store_dir'"):
+    with pytest.raises(ConfigError, match=r"'stor_dir' of connector 'file'.*'store_dir'"):
         Store.from_config(StoreConfig(name="demo", connector=typo))
 
 
@@ -153,7 +153,7 @@ def test_stores_know_no_name_that_they_do_not_publish() -> None:
 def test_importing_stores_imports_nothing_heavy(run_python: Callable[..., Any]) -> None:
     code = """
 import proxystore.store
-heavy = {"pydantic", "numpy", "importlib.metadata", "asyncio", "inspect", "hashlib"}
+heavy = {"pydantic", "numpy", "importlib.metadata", "asyncio", "inspect", "hashlib", "logging"}
 result = sorted(heavy & set(sys.modules))
 """
     assert run_python(code) == []

@@ -164,7 +164,7 @@ def test_an_option_that_a_connector_lacks_is_named_with_the_nearest(
     # The name under which pytest imported this file need not be importable.
     monkeypatch.setitem(sys.modules, "third_party", ModuleType("third_party"))
     monkeypatch.setattr("third_party.ThirdPartyConnector", ThirdPartyConnector, raising=False)
-    with pytest.raises(ConfigError, match="option 'hst'.*Did you mean 'host'.*Known: host, port"):
+    with pytest.raises(ConfigError, match=r"option 'hst'.*Did you mean 'host'.*Known: host, port"):
         connector_from_config("third_party:ThirdPartyConnector", {"hst": "a"})
 
 

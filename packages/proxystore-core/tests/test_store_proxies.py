@@ -139,7 +139,9 @@ def test_a_store_lives_as_long_as_a_proxy_that_needs_it() -> None:
     assert proxy == "x"
 
 
-def test_a_store_is_opened_once_in_another_process(store: Store[Any], run_python: RunPython) -> None:
+def test_a_store_is_opened_once_in_another_process(
+    store: Store[Any], run_python: RunPython
+) -> None:
     code = """
 from proxystore.store import get_store
 stores = [get_store(pickle.loads(given)) for _ in range(2)]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Hashable
-from concurrent.futures import Future
 from functools import partial
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from proxystore._internal.forks import remake_in_child
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = ["Flights"]
 
@@ -19,24 +21,63 @@ class _AbandonedError(Exception):
     """Whoever led a flight was cancelled or interrupted; one who waits leads next."""
 
 
-class _Flight(Future[T]):
+class _Flight(Generic[T]):
     """A load that is asked for, led by whoever claims it first."""
 
+    __slots__ = ("_future", "_lock", "_outcome", "thread")
+
     def __init__(self) -> None:
-        super().__init__()
-        self._unclaimed = threading.Lock()
+        self._lock = threading.Lock()
+        self._future: Future[T] | None = None
+        self._outcome: tuple[T, None] | tuple[None, Exception] | None = None
         self.thread: int | None = None
-        """Identity of the thread that leads."""
-        # A running future cannot be cancelled: one who gives up waiting must not
-        # take the result from the others (asyncio.wrap_future would).
-        self.set_running_or_notify_cancel()
+        """Identity of the thread that leads, if there is one."""
 
     def claim(self) -> bool:
         """Whether the caller leads, which one caller is told."""
-        if not self._unclaimed.acquire(blocking=False):
-            return False
-        self.thread = threading.get_ident()
-        return True
+        with self._lock:
+            if self.thread is not None:
+                return False
+            self.thread = threading.get_ident()
+            return True
+
+    def future(self) -> Future[T]:
+        """What those who do not lead wait for, in threads or event loops."""
+        # Made only when somebody waits: it takes 2 us, and its module 10 ms to import.
+        from concurrent.futures import Future
+
+        with self._lock:
+            if self._future is None:
+                self._future = Future()
+                # A running future cannot be cancelled: one who gives up waiting
+                # must not take the result from the others.
+                self._future.set_running_or_notify_cancel()
+                self._settle(self._future)
+            return self._future
+
+    def land(self, result: T) -> None:
+        """Give ``result`` to all who wait."""
+        self._end((result, None))
+
+    def fail(self, exc: BaseException) -> None:
+        """Raise ``exc`` for all who wait, or hand over to one if only the leader is meant."""
+        self._end((None, exc if isinstance(exc, Exception) else _AbandonedError()))
+
+    def _end(self, outcome: tuple[T, None] | tuple[None, Exception]) -> None:
+        with self._lock:
+            self._outcome = outcome
+            if self._future is not None:
+                self._settle(self._future)
+
+    def _settle(self, future: Future[T]) -> None:
+        if self._outcome is None:
+            return
+        result, exc = self._outcome
+        if exc is not None:
+            future.set_exception(exc)
+        else:
+            # A result may be None too, so only the error tells the two apart.
+            future.set_result(cast("T", result))
 
 
 class Flights(Generic[T]):
@@ -75,7 +116,7 @@ class Flights(Generic[T]):
             if flight.thread == threading.get_ident():
                 return load()
             try:
-                return flight.result()
+                return flight.future().result()
             except _AbandonedError:
                 continue
 
@@ -88,7 +129,7 @@ class Flights(Generic[T]):
             if flight.claim():
                 return await self._alead(key, flight, load)
             try:
-                return await asyncio.wrap_future(flight)
+                return await asyncio.wrap_future(flight.future())
             except _AbandonedError:
                 continue
 
@@ -110,7 +151,7 @@ class Flights(Generic[T]):
             if flight is mine:
                 submit(partial(self._lead_if_unclaimed, key, flight, load))
             try:
-                return await asyncio.wrap_future(flight)
+                return await asyncio.wrap_future(flight.future())
             except _AbandonedError:
                 continue
 
@@ -146,11 +187,11 @@ class Flights(Generic[T]):
 
     def _land(self, key: Hashable, flight: _Flight[T], result: T) -> None:
         self._forget(key, flight)
-        flight.set_result(result)
+        flight.land(result)
 
     def _fail(self, key: Hashable, flight: _Flight[T], exc: BaseException) -> None:
         self._forget(key, flight)
-        flight.set_exception(exc if isinstance(exc, Exception) else _AbandonedError())
+        flight.fail(exc)
 
     def _forget(self, key: Hashable, flight: _Flight[T]) -> None:
         # Before it lands: who waits for an abandoned flight must not meet it again.
