@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from taps.apps._corpus import TextFile, find_text, generate_text, partition, standard_library
 from taps.apps._mapreduce import Counts, MapReduceApp, count_words, merge_counts
+from taps.apps.corpus import TextFile, find_text, generate_text, partition, standard_library
 from taps.apps.mapreduce import MapReduceConfig
 from taps.engine import Engine
 from taps.errors import RunError
@@ -38,7 +38,7 @@ def text(tmp_path: Path) -> Path:
     return directory
 
 
-def count(config: MapReduceConfig, run_dir: Path, executor: object = None) -> MapReduceApp:
+def count(config: MapReduceConfig, run_dir: Path, executor: Executor | None = None) -> MapReduceApp:
     run_dir.mkdir(exist_ok=True)
     app = MapReduceApp(config)
     with Engine(executor or ThreadPoolExecutor(2)) as engine:

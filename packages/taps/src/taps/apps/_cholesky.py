@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 import scipy.linalg
-import threadpoolctl  # type: ignore[import-untyped]
+import threadpoolctl
 from numpy.typing import NDArray
 
 from taps.apps.abc import Verification

@@ -14,8 +14,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from taps.apps._corpus import TextFile, find_text, generate_text, partition, standard_library
 from taps.apps.abc import Verification
+from taps.apps.corpus import TextFile, find_text, generate_text, partition, standard_library
 from taps.apps.mapreduce import MapReduceConfig
 from taps.engine import Engine, TaskFuture, task
 
@@ -107,7 +107,7 @@ class MapReduceApp:
         ]
 
     def verify(self) -> Verification:
-        """Compare with a count of all files, line by line, in this process.
+        """Compare with one count of all files, in this process.
 
         It splits text at what is between words, where the tasks look for the words,
         and must find the same files, bytes and count of every word.
@@ -129,14 +129,12 @@ class MapReduceApp:
 
 
 def _count_serially(files: Sequence[TextFile]) -> Counts:
-    words: dict[str, int] = {}
+    words: Counter[str] = Counter()
     for file in files:
-        with Path(file.path).open(encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                for word in _BETWEEN_WORDS.split(line.lower()):
-                    words[word] = words.get(word, 0) + 1
-    words.pop("", None)  # Before the first word of a line and after its last.
-    return Counts(Counter(words), len(files), sum(file.nbytes for file in files))
+        with Path(file.path).open(encoding="utf-8", errors="replace") as text:
+            words.update(_BETWEEN_WORDS.split(text.read().lower()))
+    del words[""]  # Before the first word of a file and after its last.
+    return Counts(words, len(files), sum(file.nbytes for file in files))
 
 
 def _differences(expected: Counts, found: Counts) -> Iterator[str]:

@@ -19,10 +19,12 @@ class CholeskyConfig(AppConfig):
     tasks: T potrf, T(T-1)/2 trsm, T(T-1)/2 syrk and T(T-1)(T-2)/6 gemm.
     """
 
-    name: Literal["cholesky"] = Field("cholesky", description="Tiled Cholesky factorisation.")
-    matrix_size: int = Field(1024, ge=1, description="Rows of the square matrix.")
-    block_size: int = Field(256, ge=1, description="Rows of a square tile; divides matrix_size.")
-    seed: int = Field(0, ge=0, description="Seed of the matrix.")
+    name: Literal["cholesky"] = "cholesky"
+    matrix_size: int = Field(default=1024, ge=1, description="rows of the square matrix")
+    block_size: int = Field(
+        default=256, ge=1, description="rows of a square tile; divides matrix_size"
+    )
+    seed: int = Field(default=0, ge=0, description="seed of the matrix")
 
     @model_validator(mode="after")
     def _block_divides_matrix(self) -> Self:

@@ -15,18 +15,23 @@ __all__ = ["MapReduceConfig"]
 class MapReduceConfig(AppConfig):
     """Count words: map tasks over parts of the text, then a tree of reduce tasks."""
 
-    name: Literal["mapreduce"] = Field("mapreduce", description="Word count of real text.")
+    name: Literal["mapreduce"] = "mapreduce"
     data_dir: Path | None = Field(
-        None, description="Directory of text; none takes the standard library of this Python."
+        default=None,
+        description="directory of text; none takes the standard library of this Python",
     )
-    pattern: str = Field("*", min_length=1, description="Shell pattern of the file names to count.")
-    map_tasks: int | None = Field(32, ge=1, description="Map tasks; none makes one per file.")
-    fan_in: int = Field(8, ge=2, description="Counts that one reduce task merges.")
-    top: int = Field(20, ge=1, description="Most frequent words written to words.csv.")
-    generate: bool = Field(default=False, description="Count generated text instead of data_dir.")
-    generated_files: int = Field(10, ge=1, description="Files to generate.")
-    generated_words: int = Field(10_000, ge=1, description="Words in each generated file.")
-    seed: int = Field(0, ge=0, description="Seed of generated text.")
+    pattern: str = Field(
+        default="*", min_length=1, description="shell pattern of the file names to count"
+    )
+    map_tasks: int | None = Field(
+        default=32, ge=1, description="map tasks; none makes one per file"
+    )
+    fan_in: int = Field(default=8, ge=2, description="counts that one reduce task merges")
+    top: int = Field(default=20, ge=1, description="most frequent words written to words.csv")
+    generate: bool = Field(default=False, description="count generated text instead of data_dir")
+    generated_files: int = Field(default=10, ge=1, description="files to generate")
+    generated_words: int = Field(default=10_000, ge=1, description="words in each generated file")
+    seed: int = Field(default=0, ge=0, description="seed of generated text")
 
     @model_validator(mode="after")
     def _one_source_of_text(self) -> Self:

@@ -9,9 +9,9 @@ from typing import TextIO
 from rich.console import Console
 from rich.table import Table
 
-from taps.report._units import bytes_text, ratio_text, seconds_text
 from taps.report.analysis import TimeSplit, time_split
 from taps.report.runs import Run, read_run
+from taps.report.units import bytes_text, ratio_text, seconds_text
 
 __all__ = ["compare", "compare_runs"]
 

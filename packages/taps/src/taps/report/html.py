@@ -10,7 +10,6 @@ from importlib.resources import files
 from pathlib import Path
 
 from taps.report._svg import Bar, Span, gantt, stacked_bars
-from taps.report._units import bytes_text, ratio_text, seconds_text
 from taps.report.analysis import (
     NameSummary,
     group_by_problem,
@@ -19,6 +18,7 @@ from taps.report.analysis import (
     time_split,
 )
 from taps.report.runs import Execution, Run, TaskRecord
+from taps.report.units import bytes_text, ratio_text, seconds_text
 
 __all__ = ["render_html", "write_html"]
 
@@ -81,7 +81,7 @@ def render_html(runs: Sequence[Run]) -> str:
 def _section(problem: str, runs: Sequence[Run]) -> str:
     first = runs[0]
     kinds = _name_classes(runs)
-    end = max(run.makespan_s for run in runs) or 1.0
+    end = max(map(_last_moment, runs)) or 1.0
     return (
         f'<h2>{escape(first.app)}</h2><p class="note">{escape(_options(problem, first))}</p>'
         f'<div class="cards">{"".join(_card(run, first) for run in runs)}</div>'
@@ -90,15 +90,22 @@ def _section(problem: str, runs: Sequence[Run]) -> str:
     )
 
 
+def _last_moment(run: Run) -> float:
+    """Seconds from the beginning of a run to the last it did; a failed one has no makespan."""
+    ends = (task.execution.end - run.start_time for task in run.tasks if task.execution)
+    return max([run.makespan_s, *ends])
+
+
 def _options(problem: str, run: Run) -> str:
     return problem.removeprefix(run.app).strip(" ()") or "default parameters"
 
 
 def _card(run: Run, first: Run) -> str:
     badge = ("good", "verified") if run.verified else ("bad", "not verified")
-    speed = ""
-    if run is not first:
-        speed = f" <small>{ratio_text(first.makespan_s / run.makespan_s)} the first</small>"
+    makespan = seconds_text(run.makespan_s) if run.makespan_s else "failed"
+    if run is not first and run.makespan_s and first.makespan_s:
+        speed_up = ratio_text(first.makespan_s / run.makespan_s)
+        makespan += f" <small>{speed_up} as fast as the first</small>"
     facts = {
         "tasks": f"{len(run.tasks):,}" + (f", {run.failed:,} failed" if run.failed else ""),
         "through the executor": bytes_text(run.by_value_nbytes),
@@ -108,7 +115,7 @@ def _card(run: Run, first: Run) -> str:
     return (
         f'<div class="card"><span class="badge {badge[0]}">{badge[1]}</span>'
         f'<div class="way">{escape(run.way)}</div>'
-        f'<div class="makespan">{seconds_text(run.makespan_s)}{speed}</div>'
+        f'<div class="makespan">{makespan}</div>'
         f'<dl>{rows}</dl><p class="detail">{escape(run.detail)}<br>{escape(run.path.name)}</p>'
         f"</div>"
     )

@@ -15,6 +15,7 @@ from taps.errors import RunError
 __all__ = ["Execution", "Run", "TaskRecord", "read_run"]
 
 _ADVICE = "Name a directory that `taps run` wrote, such as one below runs/."
+_WAYS = {"none": "by value", "proxystore": "by proxy"}
 _PARTIAL = "The run was killed or still goes on; only runs that ended can be read."
 
 
@@ -61,7 +62,9 @@ class Run:
     verified: bool
     detail: str
     makespan_s: float
+    """Of the application alone; 0 if it failed."""
     start_time: float
+    """When the application began, seconds since the epoch."""
     hostname: str
     tasks: tuple[TaskRecord, ...]
 
@@ -74,9 +77,13 @@ class Run:
     @property
     def way(self) -> str:
         """How it was run, for a reader."""
-        way = "by value" if self.transformer == "none" else f"by {self.transformer}"
         condition = "" if self.filter == "none" else f" ({self.filter})"
-        return f"{self.executor}, {way}{condition}"
+        return f"{self.executor}, {self.passing}{condition}"
+
+    @property
+    def passing(self) -> str:
+        """How objects were passed, for a reader."""
+        return _WAYS.get(self.transformer, f"by {self.transformer}")
 
     @property
     def by_value_nbytes(self) -> int:
@@ -129,7 +136,7 @@ def _run(
         verified=bool(result["verified"]),
         detail=result["detail"],
         makespan_s=float(result["makespan_s"]),
-        start_time=float(result["start_time"]),
+        start_time=result["start_time"] + result["phases_s"].get("setup", 0.0),
         hostname=result["hostname"],
         tasks=tasks,
     )
@@ -156,15 +163,15 @@ def _json(path: Path) -> Mapping[str, Any]:
 
 
 def _task_records(directory: Path, config: Mapping[str, Any]) -> Iterator[TaskRecord]:
-    name = config.get("engine", {}).get("task_record_file_name")
-    if name is None:
-        return  # The run was told to write none.
+    name = config["engine"]["task_record_file_name"]
+    if name == "none":
+        return  # The run was told to keep no records.
     path = directory / name
     try:
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
                 yield _task_record(path, number, line)
-    except OSError as exc:
+    except (OSError, UnicodeDecodeError) as exc:
         raise _unreadable(path, str(exc)) from exc
 
 
