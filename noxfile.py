@@ -119,14 +119,15 @@ def tests_min(session: nox.Session, package: str) -> None:
 @nox.session(python=OLDEST)
 def coverage(session: nox.Session) -> None:
     """Lines and branches that the tests of all packages reach, as a table."""
-    data = f"--data-file={session.create_tmp()}/.coverage"
     rcfile = f"--rcfile={ROOT}/.coveragerc"
-    for name, package in PACKAGES.items():
-        wheels.install(session, name, *package.test_group, "coverage==7.*")
+    with tempfile.TemporaryDirectory() as folder:
+        data = f"--data-file={folder}/.coverage"
         command = ("python", "-m", "coverage", "run", data, rcfile, "-m", "pytest")
-        _run_tests(session, package, session.posargs, command)
-    session.run("python", "-m", "coverage", "combine", data, rcfile, session.create_tmp())
-    session.run("python", "-m", "coverage", "report", data, rcfile)
+        for name, package in PACKAGES.items():
+            wheels.install(session, name, *package.test_group, "coverage==7.*")
+            _run_tests(session, package, session.posargs, command)
+        session.run("python", "-m", "coverage", "combine", data, rcfile, folder)
+        session.run("python", "-m", "coverage", "report", data, rcfile)
 
 
 # --- Checks -------------------------------------------------------------------
@@ -228,7 +229,7 @@ def bench(session: nox.Session) -> None:
     """Measure beside the older system, which has an environment of its own: `-- core`."""
     groups = PACKAGES["proxystore-core"].groups
     wheels.install(session, "proxystore-core", "taps", *groups["bench"])
-    peer = Path(session.create_tmp()) / "peer"
+    peer = Path(session.virtualenv.location) / "peer"
     uv = (sys.executable, "-m", "uv")
     session.run(*uv, "venv", "--quiet", "--clear", "-p", _python(session), str(peer), external=True)
     session.run(

@@ -52,7 +52,7 @@ def install(
     files = dict(own or {})
     for name in tree.closure((each.name for each in parsed), PACKAGES):
         files[name] = _wheel(session, name)
-    constraints = Path(session.create_tmp()) / "constraints.txt"
+    constraints = Path(_FOLDER.name) / "constraints.txt"
     constraints.write_text("".join(f"{n} @ {w.as_uri()}\n" for n, w in files.items()), "utf-8")
     named = [
         f"{each.name}[{','.join(each.extras)}] @ {files[each.name].as_uri()}"

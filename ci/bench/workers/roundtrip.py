@@ -26,7 +26,9 @@ from proxystore.store import Store
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
-_LENGTH = struct.Struct("<I")
+# Small and cheap, for what the pipe costs is measured with the rest.
+_REQUEST = struct.Struct("<cI")
+_ANSWER = struct.Struct("<dq")
 
 
 def private_nbytes() -> int:
@@ -65,22 +67,23 @@ class PrivateMemoryPeak:
 def consume() -> None:
     """Serve the other side of the pipe: resolve each proxy, touch it, answer."""
     source, sink = sys.stdin.buffer, sys.stdout.buffer
-    while header := source.read(_LENGTH.size):
-        (length,) = _LENGTH.unpack(header)
-        mode = source.read(1)
+    while header := source.read(_REQUEST.size):
+        mode, length = _REQUEST.unpack(header)
         data = source.read(length)
+        growth = 0
         if mode == b"m":
             with PrivateMemoryPeak() as memory:
-                proxy = pickle.loads(data)
-                touched = float(proxy[-1])
-            answer = json.dumps({"touched": touched, "growth": memory.growth})
+                touched = _touch(data, mode)
+            growth = memory.growth
         else:
-            proxy = pickle.loads(data)
-            touched = float(proxy.sum()) if mode == b"a" else float(proxy[-1])
-            answer = json.dumps({"touched": touched})
-        sink.write(answer.encode() + b"\n")
+            touched = _touch(data, mode)
+        sink.write(_ANSWER.pack(touched, growth))
         sink.flush()
-        del proxy
+
+
+def _touch(data: bytes, mode: bytes) -> float:
+    proxy = pickle.loads(data)
+    return float(proxy.sum()) if mode == b"a" else float(proxy[-1])
 
 
 class Roundtrip:
@@ -89,20 +92,20 @@ class Roundtrip:
     def __init__(self, store: Store[FileConnector], consumer: subprocess.Popen[bytes]) -> None:
         self.store, self.consumer = store, consumer
 
-    def once(self, array: FloatArray, mode: bytes) -> tuple[float, Any, int]:
-        """Seconds for one object, the consumer's answer, and the pickled size."""
+    def once(self, array: FloatArray, mode: bytes) -> tuple[float, int, int]:
+        """Seconds for one object, growth of the consumer, and the pickled size."""
         start = time.perf_counter()
         proxy = self.store.proxy(array)
         data = pickle.dumps(proxy)
-        self.consumer.stdin.write(_LENGTH.pack(len(data)) + mode + data)
+        self.consumer.stdin.write(_REQUEST.pack(mode, len(data)) + data)
         self.consumer.stdin.flush()
-        answer = json.loads(self.consumer.stdout.readline())
+        touched, growth = _ANSWER.unpack(self.consumer.stdout.read(_ANSWER.size))
         elapsed = time.perf_counter() - start
         expected = float(array.sum()) if mode == b"a" else float(array[-1])
-        if answer["touched"] != expected:
-            raise RuntimeError(f"Read {answer['touched']} where {expected} was stored.")
+        if touched != expected:
+            raise RuntimeError(f"Read {touched} where {expected} was stored.")
         self.store.evict(get_factory(proxy).key)
-        return elapsed, answer, len(data)
+        return elapsed, growth, len(data)
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Handle one request of the driver."""
@@ -110,7 +113,7 @@ class Roundtrip:
         if request["op"] == "memory":
             with PrivateMemoryPeak() as memory:
                 _, consumed, _ = self.once(array, b"m")
-            return {"put": memory.growth, "get": consumed["growth"], "nbytes": array.nbytes}
+            return {"put": memory.growth, "get": consumed, "nbytes": array.nbytes}
         mode = b"a" if request["op"] == "every byte" else b"f"
         times, size = [], 0
         for _ in range(request["n"]):
