@@ -310,6 +310,15 @@ class TestGenerations:
             seen.add(connector.generation(key))
         assert len(seen) == 201
 
+    def test_the_time_of_a_generation_is_finer_than_the_ticks_of_the_kernel(
+        self, connector: FileConnector, directory: Path
+    ) -> None:
+        key = connector.put(b"x")
+        for _ in range(20):
+            before = time.time_ns()
+            connector.replace(key, b"y")
+            assert (directory / key.filename).stat().st_mtime_ns >= before
+
     def test_a_generation_stays_while_the_object_does(self, connector: FileConnector) -> None:
         key = connector.put(b"x")
         first = connector.generation(key)

@@ -40,7 +40,7 @@ from proxystore.errors import (
     NotOwnerError,
     ObjectOnOtherHostError,
 )
-from proxystore.payload import Payload, payload_nbytes
+from proxystore.payload import BytesLike, Payload, payload_nbytes
 
 __all__ = [
     "Collected",
@@ -277,16 +277,16 @@ class FileConnector(Connector[FileKey]):
         status = self._status_of(key)
         return None if status is None else generation(status)
 
-    def get(self, key: FileKey) -> bytearray | memoryview | None:
+    def get(self, key: FileKey) -> BytesLike | None:
         """As `Connector.get`: writable memory that is the caller's own."""
         return self._read(key, 0, None)
 
-    def get_range(self, key: FileKey, offset: int, length: int) -> bytearray | memoryview | None:
+    def get_range(self, key: FileKey, offset: int, length: int) -> BytesLike | None:
         if offset < 0 or length < 0:
             raise ValueError(f"offset and length are at least 0, not {offset} and {length}.")
         return self._read(key, offset, length)
 
-    def _read(self, key: FileKey, offset: int, length: int | None) -> bytearray | memoryview | None:
+    def _read(self, key: FileKey, offset: int, length: int | None) -> BytesLike | None:
         directory = self._directory or self._attach()
         name = checked_id(key, FileKey)
         try:

@@ -24,7 +24,7 @@ from proxystore.errors import (
     KeyNotSetError,
     NotOwnerError,
 )
-from proxystore.payload import Payload, as_bytes
+from proxystore.payload import BytesLike, Payload, as_bytes
 
 __all__ = ["LocalConnector", "LocalKey"]
 
@@ -145,11 +145,11 @@ class LocalConnector(Connector[LocalKey]):
     def put_batch(self, payloads: Sequence[Payload], *, ttl: float | None = None) -> list[LocalKey]:
         return [self.put(payload, ttl=ttl) for payload in payloads]
 
-    def get(self, key: LocalKey) -> memoryview | None:
+    def get(self, key: LocalKey) -> BytesLike | None:
         data = self._find(key)
         return None if data is None else memoryview(data)
 
-    def get_range(self, key: LocalKey, offset: int, length: int) -> memoryview | None:
+    def get_range(self, key: LocalKey, offset: int, length: int) -> BytesLike | None:
         if offset < 0 or length < 0:
             raise ValueError(f"offset and length are at least 0, not {offset} and {length}.")
         data = self._find(key)

@@ -41,11 +41,12 @@ class Directory:
         fd: The open directory, which becomes this object's to close.
     """
 
-    __slots__ = ("__weakref__", "_owner_fd", "fd", "is_in_memory", "is_mappable", "path")
+    __slots__ = ("__weakref__", "_owner_fds", "fd", "is_in_memory", "is_mappable", "path")
 
     def __init__(self, path: str, fd: int) -> None:
         self.path, self.fd = path, fd
-        self._owner_fd: int | None = None
+        # At most one: a list because only one of several threads can pop it.
+        self._owner_fds: list[int] = []
         kind = filesystem_of(path, os.fstat(fd).st_dev)
         self.is_in_memory = is_memory(kind)
         """Whether the objects live in the memory of this node."""
@@ -151,7 +152,8 @@ class Directory:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             os.ftruncate(fd, 0)
             os.write(fd, b"%d\n" % os.getpid())
-            self._owner_fd, fd = fd, -1
+            self._owner_fds.append(fd)
+            fd = -1
         finally:
             if fd >= 0:
                 os.close(fd)
@@ -161,14 +163,13 @@ class Directory:
     @property
     def is_owner(self) -> bool:
         """Whether this object holds the owner's lock."""
-        return self._owner_fd is not None
+        return bool(self._owner_fds)
 
     def disown(self) -> None:
         """Let go of the owner's lock, which frees it unless this is a forked child."""
-        fd, self._owner_fd = self._owner_fd, None
         _cleared_at_exit.discard(self)
-        if fd is not None:
-            os.close(fd)
+        with suppress(IndexError):
+            os.close(self._owner_fds.pop())
 
     def remade_in_child(self) -> None:
         """Disown: the child's copy of the lock would outlive the owner."""
