@@ -114,9 +114,13 @@ def _run(
         marks.append(time.perf_counter())
         value, nbytes = finish(call, value)
     except (Exception, SystemExit) as exc:  # noqa: BLE001 - tasks may raise anything
-        failure = exc if finish is _unpacked else _portable(exc, call.label)
         text = traceback.format_exc()
-        return _failed(failure, start_time, marks, text)
+        if isinstance(exc, SystemExit):
+            # As itself it would end the process that asks for the result.
+            exc = TaskError(call.label, "SystemExit", str(exc))
+        elif finish is _packed:
+            exc = _portable(exc, call.label)
+        return _failed(exc, start_time, marks, text)
     execution = _execution(start_time, marks)
     return Outcome(value, None, execution, moved.count, moved.nbytes, nbytes)
 
@@ -152,10 +156,7 @@ def _reason(exc: BaseException) -> str:
     return f"{type(exc).__name__}: {exc}"
 
 
-def _portable(exc: BaseException, label: str) -> BaseException:
-    if isinstance(exc, SystemExit):
-        # As itself it would end the process that asks for the result.
-        return TaskError(label, "SystemExit", str(exc))
+def _portable(exc: Exception, label: str) -> Exception:
     try:
         pickle.loads(pickle.dumps(exc))
     except Exception as problem:  # noqa: BLE001 - pickling may raise anything

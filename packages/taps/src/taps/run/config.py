@@ -24,6 +24,7 @@ from taps.run._problems import problems_of
 from taps.transformers import TransformerConfig
 
 __all__ = [
+    "DEFAULTS",
     "SELECTIONS",
     "Config",
     "EngineConfig",
@@ -41,6 +42,9 @@ SELECTIONS: dict[tuple[str, ...], tuple[Plugin, type[PluginConfig]]] = {
     ("engine", "filter"): (Plugin.FILTER, FilterConfig),
 }
 """Where in a configuration a plugin is selected, by ``name``."""
+
+DEFAULTS: dict[str, Any] = {"engine": {"executor": {"name": "process-pool"}}}
+"""What is selected where a configuration says nothing."""
 
 
 class _Section(BaseModel):
@@ -136,7 +140,7 @@ class Config(_Section):
             PluginLoadError: A selected plugin needs something that is not installed.
         """
         plain: Any = _without_none_strings(mapping)
-        plain = merged({"engine": {"executor": {"name": "process-pool"}}}, plain)
+        plain = merged(DEFAULTS, plain)
         if not plain.get("app"):
             raise UsageError(["No app is selected. Name one with --app; `taps list` shows them."])
         problems: list[str] = []

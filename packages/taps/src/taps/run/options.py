@@ -17,6 +17,7 @@ from taps.errors import UsageError
 from taps.plugins import Plugin, plugin_names
 from taps.run._problems import option_name
 from taps.run.config import (
+    DEFAULTS,
     SELECTIONS,
     Config,
     EngineConfig,
@@ -57,8 +58,7 @@ def parse_run(arguments: Sequence[str]) -> Config:
     """
     arguments = [_normal(argument) for argument in arguments]
     files, choices = _selection(arguments)
-    chosen = merged(*files, choices)
-    parser = _parser(chosen)
+    parser = _parser(merged(DEFAULTS, *files, choices))
     known, unknown = parser.parse_known_args(arguments)
     _refuse(unknown, parser)
     given = dict(_given(vars(known)))
