@@ -9,7 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from taps.engine import Engine, JSONRecordLogger, task
+from taps.engine import Engine, JSONLinesRecordLogger, task
 
 
 @task
@@ -29,7 +29,7 @@ def raw(n: int) -> float:
 def recorded(n: int, path: Path) -> float:
     """Seconds per task through the engine, with records."""
     with (
-        JSONRecordLogger(path) as records,
+        JSONLinesRecordLogger(path) as records,
         Engine(ThreadPoolExecutor(2), record_logger=records) as engine,
     ):
         start = time.perf_counter()
