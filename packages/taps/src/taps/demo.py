@@ -65,20 +65,22 @@ def demo(out: Path | None = None, *, quick: bool = False, console: Console | Non
     """
     out, console = (out or Path("runs/demo")).absolute(), console or Console()
     problems = _QUICK if quick else _FULL
-    console.print(f"Two applications on {_PROCESSES} processes, by value and by proxy.")
+    opening = f"Two applications on {_PROCESSES} processes, by value and by proxy."
+    console.print(opening, highlight=False)
     _warm_up(problems.mapreduce, console)
     runs = _run_all(problems, out, console, repeat=not quick)
     groups = group_by_problem(runs)
     console.print(_table(groups))
     for group in groups.values():
         console.print(_verdict(group), highlight=False)
-    console.print(f"Report: {write_html(runs, out / 'report.html')}", soft_wrap=True)
+    report = write_html(runs, out / "report.html")
+    console.print(f"Report: {report}", soft_wrap=True, markup=False, highlight=False)
     return 0 if all(run.verified for run in runs) else 1
 
 
 def _warm_up(config: MapReduceConfig, console: Console) -> None:
     # Reading it cold took 13 s and counting it 2 s, and only the first run would pay.
-    console.print("Reading the text once, so that no run has to wait for the disk ...")
+    console.print("Reading the text once, so that no run has to wait for the disk.")
     with ThreadPoolExecutor(16) as readers:
         found = find_text(standard_library(), config.pattern)
         list(readers.map(Path.read_bytes, [Path(file.path) for file in found]))
@@ -90,7 +92,8 @@ def _run_all(problems: _Problems, out: Path, console: Console, *, repeat: bool) 
     runs = [_run_one(app, way, out, console) for app, way in trials]
     if repeat and time.monotonic() - began < _REPEAT_WITHIN_S:
         runs += [_run_one(app, way, out, console) for app, way in reversed(trials)]
-    return sorted(runs, key=lambda run: (run.app != problems.mapreduce.name, run.start_time))
+    order = [(app.name, way) for app, way in trials]
+    return sorted(runs, key=lambda run: (order.index((run.app, run.transformer)), run.start_time))
 
 
 def _run_one(app: AppConfig, way: str, out: Path, console: Console) -> Run:

@@ -17,6 +17,7 @@ class TimeSplit:
     """Where the time of the workers went, in worker-seconds."""
 
     task_s: float = 0.0
+    """In the functions, with the resolving of proxies that tasks do on first use."""
     input_transform_s: float = 0.0
     result_transform_s: float = 0.0
     transit_s: float = 0.0

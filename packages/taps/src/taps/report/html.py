@@ -80,14 +80,20 @@ def render_html(runs: Sequence[Run]) -> str:
 
 def _section(problem: str, runs: Sequence[Run]) -> str:
     first = runs[0]
+    labelled = {f"{number}. {_short(run)}": run for number, run in enumerate(runs, start=1)}
     kinds = _name_classes(runs)
     end = max(map(_last_moment, runs)) or 1.0
+    cards = "".join(_card(label, run, first) for label, run in labelled.items())
     return (
         f'<h2>{escape(first.app)}</h2><p class="note">{escape(_options(problem, first))}</p>'
-        f'<div class="cards">{"".join(_card(run, first) for run in runs)}</div>'
-        f"{_time_figure(runs)}{_bytes_figure(runs)}"
-        f"{''.join(_run_figures(run, kinds, end) for run in runs)}"
+        f'<div class="cards">{cards}</div>{_time_figure(labelled)}{_bytes_figure(labelled)}'
+        f"{''.join(_run_figure(label, run, kinds, end) for label, run in labelled.items())}"
     )
+
+
+def _short(run: Run) -> str:
+    way = run.way.partition(", ")[2]
+    return way if len(way) <= 20 else way[:19] + "\u2026"
 
 
 def _last_moment(run: Run) -> float:
@@ -100,58 +106,52 @@ def _options(problem: str, run: Run) -> str:
     return problem.removeprefix(run.app).strip(" ()") or "default parameters"
 
 
-def _card(run: Run, first: Run) -> str:
+def _card(label: str, run: Run, first: Run) -> str:
     badge = ("good", "verified") if run.verified else ("bad", "not verified")
-    makespan = seconds_text(run.makespan_s) if run.makespan_s else "failed"
-    if run is not first and run.makespan_s and first.makespan_s:
-        speed_up = ratio_text(first.makespan_s / run.makespan_s)
-        makespan += f" <small>{speed_up} as fast as the first</small>"
     facts = {
+        "executor": escape(run.executor),
         "tasks": f"{len(run.tasks):,}" + (f", {run.failed:,} failed" if run.failed else ""),
-        "through the executor": bytes_text(run.by_value_nbytes),
-        "into the store": bytes_text(run.by_reference_nbytes),
+        "via executor": bytes_text(run.by_value_nbytes),
+        "into store": bytes_text(run.by_reference_nbytes),
     }
+    if run is not first and run.makespan_s and first.makespan_s:
+        facts["speed"] = f"{ratio_text(first.makespan_s / run.makespan_s)} the first"
     rows = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in facts.items())
+    makespan = seconds_text(run.makespan_s) if run.makespan_s else "failed"
     return (
         f'<div class="card"><span class="badge {badge[0]}">{badge[1]}</span>'
-        f'<div class="way">{escape(run.way)}</div>'
-        f'<div class="makespan">{makespan}</div>'
+        f'<div class="way">{escape(label)}</div><div class="makespan">{makespan}</div>'
         f'<dl>{rows}</dl><p class="detail">{escape(run.detail)}<br>{escape(run.path.name)}</p>'
         f"</div>"
     )
 
 
-def _time_figure(runs: Sequence[Run]) -> str:
+def _time_figure(labelled: Mapping[str, Run]) -> str:
     bars = []
-    for run in runs:
+    for label, run in labelled.items():
         split = time_split(run)
         parts = {kind: getattr(split, field) for kind, (_, _, field) in _SPLIT.items()}
         titles = {kind: f"{_SPLIT[kind][1]}: {seconds_text(s)}" for kind, s in parts.items()}
-        bars.append(Bar(_short(run), parts, seconds_text(sum(parts.values())), titles))
+        bars.append(Bar(label, parts, seconds_text(sum(parts.values())), titles))
     classes = {kind: css for kind, (css, _, _) in _SPLIT.items()}
     legend = _legend((css, name) for css, name, _ in _SPLIT.values())
     return _figure("Where the time of the workers went", legend, stacked_bars(bars, classes))
 
 
-def _bytes_figure(runs: Sequence[Run]) -> str:
+def _bytes_figure(labelled: Mapping[str, Run]) -> str:
     bars = []
-    for run in runs:
+    for label, run in labelled.items():
         parts = {
             "value": float(run.by_value_nbytes),
             "reference": float(run.by_reference_nbytes),
         }
         titles = {kind: f"{_BYTES[kind][1]}: {bytes_text(n)}" for kind, n in parts.items()}
-        bars.append(Bar(_short(run), parts, bytes_text(sum(parts.values())), titles))
+        bars.append(Bar(label, parts, bytes_text(sum(parts.values())), titles))
     classes = {kind: css for kind, (css, _) in _BYTES.items()}
     return _figure("Bytes moved", _legend(_BYTES.values()), stacked_bars(bars, classes))
 
 
-def _short(run: Run) -> str:
-    way = run.way.partition(", ")[2]
-    return way if len(way) <= 22 else way[:21] + "\u2026"
-
-
-def _run_figures(run: Run, kinds: Mapping[str, str], end: float) -> str:
+def _run_figure(label: str, run: Run, kinds: Mapping[str, str], end: float) -> str:
     spans = {
         f"worker {index}": [_span(task, execution, run.start_time) for task, execution in tasks]
         for index, tasks in enumerate(lanes(run).values(), start=1)
@@ -161,10 +161,8 @@ def _run_figures(run: Run, kinds: Mapping[str, str], end: float) -> str:
     if run.failed:
         shown.append(("k-failed", "failed"))
     chart = gantt(spans, {**kinds, _FAILED: "k-failed"}, end)
-    return (
-        f"{_figure(f'Workers over time: {run.way}', _legend(shown), chart)}"
-        f"{_figure(f'Tasks by name: {run.way}', '', _name_table(summaries))}"
-    )
+    content = chart + _name_table(summaries)
+    return _figure(f"Workers over time: {label}", _legend(shown), content)
 
 
 def _span(task: TaskRecord, execution: Execution, origin: float) -> Span:
