@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections import OrderedDict
 
 import pytest
@@ -122,6 +123,7 @@ def test_a_child_forked_while_the_cache_is_locked_can_use_it() -> None:
     with cache._lock:
         pid = os.fork()
         if pid == 0:
+            signal.alarm(20)
             os._exit(0 if cache.get("a") == 1 and cache.nbytes == 10 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -175,7 +176,7 @@ def test_when_a_leading_coroutine_is_cancelled_a_waiting_one_leads() -> None:
 
 def test_cancelling_one_who_waits_takes_nothing_from_the_others() -> None:
     flights: Flights[str] = Flights()
-    load = Load(n_waiting=2)
+    load = Load(n_waiting=3)
 
     async def main() -> str:
         with ThreadPoolExecutor(1) as pool:
@@ -185,9 +186,10 @@ def test_cancelling_one_who_waits_takes_nothing_from_the_others() -> None:
                 asyncio.create_task(flights.arun_elsewhere(load.key(), load, pool.submit))
                 for _ in range(2)
             )
+            await asyncio.sleep(0)  # Both wait now.
             impatient.cancel()
-            load.met.release()
             await asyncio.wait([impatient])
+            load.met.release()
             return await patient + leader.result(TIMEOUT_S)
 
     assert asyncio.run(main()) == "loadedloaded"
@@ -237,6 +239,7 @@ def test_a_forked_child_does_not_wait_for_flights_of_its_parent() -> None:
         assert load.started.wait(TIMEOUT_S)
         pid = os.fork()
         if pid == 0:
+            signal.alarm(TIMEOUT_S)
             os._exit(0 if flights.run(load.key(), lambda: "child") == "child" else 1)
         load.met.release()
         assert leader.result(TIMEOUT_S) == "loaded"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from proxystore.abc import Acknowledgement, Capability, Connector, Medium
 from proxystore.connectors.file import FileConnector, FileKey
 from proxystore.connectors.local import LocalConnector
 from proxystore.errors import (
+    ConfigError,
     CorruptObjectError,
     NotOwnerError,
     SerializationError,
@@ -127,6 +129,16 @@ def test_two_stores_of_one_name_do_not_share_objects() -> None:
 def test_an_option_out_of_range_is_refused(option: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"-1|never"):
         Store("demo", LocalConnector(), **option)
+
+
+def test_a_choice_that_does_not_exist_is_named_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'always'"):
+        Store("demo", LocalConnector(), verify="allways")
+
+
+def test_what_is_no_connector_is_refused() -> None:
+    with pytest.raises(TypeError, match="5 is no connector: it has no put, get"):
+        Store("demo", 5)
 
 
 def test_a_name_that_is_taken_leaves_the_connector_as_it_is(tmp_path: Path) -> None:
@@ -397,6 +409,7 @@ def test_a_forked_child_can_use_and_close_its_copy(store: Store[Any]) -> None:
     key = store.put("before")
     pid = os.fork()
     if pid == 0:
+        signal.alarm(20)
         status = 1
         try:
             same = store.get(key) == "before" and store.get(store.put("child")) == "child"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,7 @@ def test_an_evicting_proxy_removes_its_object_at_the_first_use(
         str(pickle.loads(data))
     assert isinstance(caught.value.cause, ObjectNotFoundError)
     assert caught.value.cause.store_name == "demo"
+    assert caught.value.cause.store_type == "FileConnector"
 
 
 def test_an_evicted_object_is_reported_with_key_and_store(store: Store[Any]) -> None:
@@ -274,6 +276,7 @@ def test_a_forked_child_resolves_a_proxy(store: Store[Any]) -> None:
     assert pickle.loads(data).sum() == 4999950000
     pid = os.fork()
     if pid == 0:
+        signal.alarm(20)
         status = 1
         try:
             status = 0 if pickle.loads(data).sum() == 4999950000 else 2

@@ -354,6 +354,11 @@ class ObjectNotFoundError(ProxyStoreError, LookupError):
             f"store open, and the object in it, until every proxy of it has been used."
         )
 
+    @property
+    def store_type(self) -> str:
+        """The connector, under the name that programs of the older system know."""
+        return self.connector
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _object_not_found, (self.key, self.connector, self.store_name, self.evicting)
 

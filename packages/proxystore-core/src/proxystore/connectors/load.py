@@ -22,6 +22,7 @@ __all__ = [
 ]
 
 _BUILT_IN = {entry.kind: f"{entry.module}:{entry.class_name}" for entry in BUILT_IN}
+_NEEDED = ("put", "get", "exists", "evict", "put_batch", "get_batch", "config", "close")
 _SEPARATE = {entry.kind: entry for entry in SEPARATE}
 
 
@@ -123,10 +124,19 @@ def adapt(connector: Any, *, owns: bool = True) -> Connector[Any]:
         connector: Has the methods of `Connector`, at least with ``bytes``.
         owns: Whether closing it may clear its medium; not if it was rebuilt
             for a proxy.
+
+    Raises:
+        TypeError: It lacks methods that every connector has.
     """
     if hasattr(connector, "capabilities"):
         # Any connector that states its capabilities follows the contract.
         return connector  # type: ignore[no-any-return]
+    lacking = [name for name in _NEEDED if not hasattr(connector, name)]
+    if lacking:
+        raise TypeError(
+            f"{connector!r} is no connector: it has no {', '.join(lacking)}. Pass one of "
+            f"proxystore.connectors, or an object with the methods of proxystore.abc.Connector."
+        )
     if hasattr(connector, "new_key") and hasattr(connector, "set"):
         return AdaptedDeferrableConnector(connector, owns=owns)
     return AdaptedConnector(connector, owns=owns)

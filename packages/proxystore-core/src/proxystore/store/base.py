@@ -54,7 +54,9 @@ class Store(ProxyingStore[ConnectorT]):
 
     Raises:
         StoreExistsError: ``register``, and a different store has the name.
-        ValueError: A cache bound is negative, or ``verify`` is no `Verify`.
+        ConfigError: ``verify`` is no `Verify`.
+        TypeError: ``connector`` is no connector.
+        ValueError: A cache bound is negative.
     """
 
     def __init__(

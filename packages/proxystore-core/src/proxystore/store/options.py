@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
+from proxystore.errors import ConfigError
 from proxystore.store.types import DeserializerT, SerializerT
 
 __all__ = ["StoreOptions", "Verify"]
@@ -19,6 +21,12 @@ class Verify(enum.Enum):
     AUTO = "auto"
     """Everywhere but in memory from 1 MiB up, where a check costs as much as a copy."""
     ALWAYS = "always"
+
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        known = tuple(level.value for level in cls)
+        nearest = next(iter(difflib.get_close_matches(str(value), known, n=1)), None)
+        raise ConfigError(f"verify={value!r}", "there is no such choice", nearest, known)
 
 
 class StoreOptions(NamedTuple):
