@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import signal
@@ -136,7 +137,8 @@ def test_a_proxy_used_where_it_was_made_reaches_the_store_that_made_it(store: St
 
 
 def test_a_store_lives_as_long_as_a_proxy_that_needs_it() -> None:
-    proxy = Store("demo", populate_target=False).proxy("x")
+    proxy = Store("demo", LocalConnector(), populate_target=False).proxy("x")
+    gc.collect()
     assert proxy == "x"
 
 
@@ -144,9 +146,23 @@ def test_a_store_is_opened_once_in_another_process(
     store: Store[Any], run_python: RunPython
 ) -> None:
     code = """
+import gc
 from proxystore.store import get_store
-stores = [get_store(pickle.loads(given)) for _ in range(2)]
-result = stores[0] is stores[1] is get_store(stores[0].name) is get_store(stores[0].identity)
+opened = id(get_store(pickle.loads(given)))
+gc.collect()
+again = get_store(pickle.loads(given))
+result = opened == id(again), again is get_store(again.name) is get_store(again.identity)
+"""
+    assert run_python(code, pickle.dumps(store.proxy("x"))) == (True, True)
+
+
+def test_a_store_opened_for_a_proxy_is_kept(store: Store[Any], run_python: RunPython) -> None:
+    code = """
+import gc
+from proxystore.store import get_store
+str(pickle.loads(given))
+gc.collect()
+result = get_store("demo") is not None
 """
     assert run_python(code, pickle.dumps(store.proxy("x"))) is True
 

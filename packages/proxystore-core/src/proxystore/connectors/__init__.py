@@ -22,7 +22,7 @@ __all__ = list(_ENTRIES)
 
 # Any: a class that is absent must not be called "not callable" by type checkers.
 def __getattr__(name: str) -> Any:
-    entry = None if name.startswith("_") else _ENTRIES.get(name)
+    entry = _ENTRIES.get(name)
     if entry is None:
         hint = "" if name.startswith("_") else did_you_mean(name, _ENTRIES)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}.{hint}")
