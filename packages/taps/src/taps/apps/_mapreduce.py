@@ -13,11 +13,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from taps.apps.abc import Verification
 from taps.apps.corpus import TextFile, find_text, generate_text, partition, standard_library
-from taps.apps.mapreduce import MapReduceConfig
 from taps.engine import Engine, TaskFuture, task
+
+if TYPE_CHECKING:
+    from taps.apps.mapreduce import MapReduceConfig
 
 __all__ = ["Counts", "MapReduceApp", "count_words", "merge_counts"]
 
