@@ -80,4 +80,3 @@ def is_alive() -> Callable[[int], bool]:
         return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
 
     return alive
-

@@ -56,11 +56,13 @@ def test_calling_a_task_calls_the_function() -> None:
 VALUES = st.integers(0, 9)
 NESTED = st.recursive(
     VALUES | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.lists(inner, max_size=3).map(tuple)
-    | st.dictionaries(st.text(max_size=2), inner, max_size=3)
-    | st.builds(Point, inner, inner)
-    | st.builds(Box, inner),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.text(max_size=2), inner, max_size=3)
+        | st.builds(Point, inner, inner)
+        | st.builds(Box, inner)
+    ),
     max_leaves=12,
 )
 
@@ -301,7 +303,7 @@ def test_totals_are_the_sums_of_the_records(processes: Engine, read_records: Rec
     assert totals.result_bytes == sum(record["result_bytes"] for record in read_records())
 
 
-@pytest.mark.parametrize("value", [b"z" * 300_000, bytearray(300_000), "small", [b"q" * 20_000] * 3])
+@pytest.mark.parametrize("value", [b"z" * 300_000, bytearray(300_000), "small", [b"q" * 20_000]])
 def test_values_of_every_size_arrive_and_are_counted(processes: Engine, value: Any) -> None:
     future = processes.submit(tasks.identity, value)
     assert future.result(30) == value

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from queue import Queue
 
 import pytest
 
-from taps.engine import Engine, TaskFuture
+from taps.engine import Engine, TaskFuture, wait
 from taps.errors import WorkerDiedError
 from taps.executors import ExecutorConfig
 from taps.executors.processes import ProcessPoolConfig
@@ -84,9 +85,21 @@ def test_a_callback_may_submit_after_a_worker_died(processes: Engine) -> None:
     assert isinstance(later.get(timeout=60).exception(60), WorkerDiedError)
 
 
+def test_a_worker_that_dies_after_a_task_was_cancelled_hangs_nobody(
+    processes: Engine, tmp_path: Path, eventually: Callable[[Callable[[], object]], None]
+) -> None:
+    futures = [processes.submit(tasks.wait_for_file, str(tmp_path / f"{n}")) for n in range(12)]
+    waiting = tmp_path / "0.waiting"
+    eventually(lambda: waiting.exists() and waiting.read_text())
+    assert futures[6].cancel()
+    os.kill(int(waiting.read_text()), signal.SIGKILL)
+    assert wait(futures, 30).not_done == set()
+    assert isinstance(futures[-1].exception(0), WorkerDiedError)
+
+
 PARENT = """
 import sys
-from taps.engine import Engine, TaskFuture
+from taps.engine import Engine, TaskFuture, wait
 from taps.executors.processes import ProcessPool
 from taps.testing import tasks
 

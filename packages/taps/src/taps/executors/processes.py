@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
 import threading
-from concurrent.futures import ProcessPoolExecutor
-from typing import Literal
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError, ProcessPoolExecutor
+from typing import Literal, ParamSpec, TypeVar
 
 from pydantic import Field
 
 from taps.executors.abc import ExecutorConfig
 
 __all__ = ["ProcessPool", "ProcessPoolConfig"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class ProcessPool(ProcessPoolExecutor):
@@ -36,11 +41,25 @@ class ProcessPool(ProcessPoolExecutor):
             initializer=_start_worker,
         )
 
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """As `ProcessPoolExecutor.submit`."""
+        future = super().submit(fn, *args, **kwargs)
+        future.__class__ = _CancellableFuture
+        return future
+
     def terminate(self) -> None:
         """End the workers now. Their tasks, and those queued, fail with `BrokenProcessPool`."""
         # Before terminate_workers() of Python 3.14, nothing public knows which they are.
         for process in list((self._processes or {}).values()):
             process.terminate()
+
+
+class _CancellableFuture(Future[R]):
+    def set_exception(self, exception: BaseException | None) -> None:
+        # When a worker dies, the pool of Python 3.11 sets an exception on every pending
+        # future, stops at the first that was cancelled, and the rest hang for ever.
+        with contextlib.suppress(InvalidStateError):
+            super().set_exception(exception)
 
 
 def _start_worker() -> None:
