@@ -147,8 +147,8 @@ class UnknownPluginError(UsageError):
 class PluginLoadError(TapsError, ImportError):
     """A plugin is installed, but something it needs is not."""
 
-    _facts = ("kind", "name", "reason", "advice")
+    _facts = ("kind", "plugin", "reason", "advice")
 
-    def __init__(self, kind: str, name: str, reason: str, advice: str) -> None:
-        self.kind, self.name, self.reason, self.advice = kind, name, reason, advice
-        super().__init__(f"The {kind} {name!r} cannot be used here: {reason}. {advice}")
+    def __init__(self, kind: str, plugin: str, reason: str, advice: str) -> None:
+        self.kind, self.plugin, self.reason, self.advice = kind, plugin, reason, advice
+        super().__init__(f"The {kind} {plugin!r} cannot be used here: {reason}. {advice}")
