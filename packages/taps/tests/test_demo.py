@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 from collections import Counter
@@ -59,6 +60,21 @@ def test_a_wrong_result_gives_exit_code_one_and_is_named(
 
     assert "NOT VERIFIED" in printed
     assert "mapreduce: no comparison, for a result is wrong or missing." in printed
+
+
+@pytest.mark.slow
+def test_without_room_in_shared_memory_proxies_go_through_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = dataclasses.replace(demo_module._QUICK, stored_nbytes=1 << 62)
+    monkeypatch.setattr(demo_module, "_QUICK", full)
+    monkeypatch.setattr(demo_module, "_SHARED_MEMORY", tmp_path)
+
+    assert "proxies go through files" in text_of(tmp_path, expected=0)
+    configs = [path.read_text() for path in tmp_path.glob("*_proxystore_*/config.toml")]
+    assert len(configs) == 2
+    assert all(f"{tmp_path}/objects-" in config for config in configs)
+    assert not list(tmp_path.glob("objects-*/*"))
 
 
 def made_run(way: str, makespan_s: float, *, verified: bool = True) -> Run:
