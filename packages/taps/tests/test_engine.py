@@ -160,6 +160,12 @@ def test_failure_runs_down_a_chain_of_thousands() -> None:
     assert isinstance(error.__cause__, ValueError)
 
 
+def test_a_result_that_does_not_fit_where_its_future_was_fails_the_child(engine: Engine) -> None:
+    future = engine.submit(tasks.identity, {engine.submit(tasks.identity, [1])})
+    with pytest.raises(TypeError, match="unhashable"):
+        future.result(30)
+
+
 def test_an_unpicklable_argument_names_the_task(processes: Engine) -> None:
     future = processes.submit(tasks.identity, tasks.Unpicklable())
     with pytest.raises(TaskSerializationError, match=r"arguments of task 'identity'.*thread-pool"):

@@ -98,8 +98,12 @@ class Submission:
 
     def _dispatch(self) -> None:
         args, kwargs = self._args, self._kwargs
-        if self._parents:
-            args, kwargs = replace((args, kwargs), is_future, self._result_of)
+        try:
+            if self._parents:
+                args, kwargs = replace((args, kwargs), is_future, self._result_of)
+        except Exception as exc:  # noqa: BLE001 - constructors of containers may raise anything
+            self._engine.fail(self._future, exc)
+            return
         self._args, self._kwargs, self._parents = (), {}, ()  # Not kept alive by callbacks.
         label = self._future.info.label
         call = Call(label, self._function, args, kwargs, self._has_references)

@@ -95,12 +95,12 @@ class Engine:
             EngineClosedError: The engine was shut down.
         """
         info = new_task_info(function)
+        parents: list[TaskFuture[Any]] = find([*args, *kwargs.values()], is_future)
         future: TaskFuture[R] = TaskFuture(info, self)
         with self._lock:
             if self._closed:
                 raise EngineClosedError(info.name)
             self._pending.add(future)
-        parents: list[TaskFuture[Any]] = find([*args, *kwargs.values()], is_future)
         info.parent_task_ids = [parent.info.task_id for parent in parents]
         submission = Submission(self, future, function, parents)
         try:
