@@ -210,6 +210,35 @@ def test_the_owners_close_is_noticed_by_everybody_else(tmp_path: Path) -> None:
         other.put(b"y")
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda c, key: c.get(key) == b"x",
+        lambda c, key: c.get_range(key, 0, 1) == b"x",
+        lambda c, key: c.exists(key),
+        lambda c, key: c.generation(key),
+        lambda c, key: c.touch(key, None),
+        lambda c, key: c.put(b"y"),
+        lambda c, key: c.set(FileKey("b"), b"y") is None,
+        lambda c, key: c.replace(key, b"y") is None,
+        lambda c, key: c.gc() == (0, 0, 0),
+        lambda c, key: len(list(c.entries())) == 1,
+        lambda c, key: c.evict(key) is None and not c.exists(key),
+    ],
+)
+def test_those_attached_to_a_directory_find_the_next_one_that_is_made_in_its_place(
+    tmp_path: Path, use: Callable[[FileConnector, FileKey], object]
+) -> None:
+    first = FileConnector(tmp_path / "objects")
+    worker = FileConnector.from_url(first.url)
+    old = worker.put(b"old")
+    first.close()
+    with FileConnector(tmp_path / "objects") as second:
+        key = second.put(b"x")
+        assert use(worker, key)
+        assert worker.get(old) is None
+
+
 REPLACER = """
 import sys
 from proxystore.connectors.file import FileConnector, FileKey

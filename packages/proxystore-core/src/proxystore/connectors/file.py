@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, ClassVar, NamedTuple, Self
+from functools import wraps
+from typing import Any, ClassVar, Concatenate, NamedTuple, ParamSpec, Self, TypeVar
 
 from proxystore._internal.node import this_node
 from proxystore.abc import Acknowledgement, Capability, Connector, Medium
@@ -37,6 +38,7 @@ from proxystore.errors import (
     ClosedError,
     KeyAlreadySetError,
     KeyNotSetError,
+    MediumGoneError,
     NotOwnerError,
     ObjectOnOtherHostError,
 )
@@ -51,6 +53,9 @@ __all__ = [
     "collect_media",
     "list_media",
 ]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _SWEEP_SECONDS = 30.0
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -81,6 +86,23 @@ class FileEntry(NamedTuple):
     """Seconds since the epoch; `None`: never."""
 
 
+def _in_present_directory(
+    operation: Callable[Concatenate[FileConnector, P], R],
+) -> Callable[Concatenate[FileConnector, P], R]:
+    """``operation``, tried once more in the directory that took the place of one that is gone."""
+
+    @wraps(operation)
+    def tried(self: FileConnector, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return operation(self, *args, **kwargs)
+        except MediumGoneError:
+            if not self._leave():
+                raise
+        return operation(self, *args, **kwargs)
+
+    return tried
+
+
 class FileConnector(Connector[FileKey]):
     """Keeps each object in a file of its own, seen by every process that sees the directory.
 
@@ -94,6 +116,9 @@ class FileConnector(Connector[FileKey]):
     a writable view of which only changed pages cost memory, and which stays as
     it is when the object goes. Before Python 3.13 such a view holds a
     descriptor; when half of the process's are in use, `get` copies instead.
+
+    A connector that does not own its directory finds the next one that is made
+    under the same path once the first is gone, as when a program runs again.
 
     A new object costs some 25 us and the copy of its bytes; reading one costs
     some 10 us and, below 64 KiB or on a network file system, the copy.
@@ -209,6 +234,7 @@ class FileConnector(Connector[FileKey]):
         """Whether this connector owns its directory, in this process."""
         return self._directory is not None and self._directory.is_owner
 
+    @_in_present_directory
     def put(self, payload: Payload, *, ttl: float | None = None) -> FileKey:
         directory = self._directory or self._attach()
         try:
@@ -238,6 +264,7 @@ class FileConnector(Connector[FileKey]):
         checked_id(key, FileKey)
         return key
 
+    @_in_present_directory
     def set(self, key: FileKey, payload: Payload, *, ttl: float | None = None) -> None:
         directory = self._directory or self._attach()
         name = checked_id(key, FileKey)
@@ -256,6 +283,7 @@ class FileConnector(Connector[FileKey]):
         except OSError as error:
             raise explained(error, directory.path, payload_nbytes(payload)) from error
 
+    @_in_present_directory
     def replace(self, key: FileKey, payload: Payload) -> None:
         """As `Replaceable.replace`. The object keeps its time to live."""
         directory = self._directory or self._attach()
@@ -286,6 +314,7 @@ class FileConnector(Connector[FileKey]):
             raise ValueError(f"offset and length are at least 0, not {offset} and {length}.")
         return self._read(key, offset, length)
 
+    @_in_present_directory
     def _read(self, key: FileKey, offset: int, length: int | None) -> BytesLike | None:
         directory = self._directory or self._attach()
         name = checked_id(key, FileKey)
@@ -316,17 +345,15 @@ class FileConnector(Connector[FileKey]):
         directory = self._directory or self._attach()
         name = checked_id(key, FileKey)
         try:
-            with suppress(FileNotFoundError):
-                if is_leased(os.stat(name, dir_fd=directory.fd, follow_symlinks=False)):
-                    # Under the lock: nobody may be about to remove it as expired, and
-                    # so remove what is set under the same key next.
-                    with directory.changing():
-                        os.unlink(name, dir_fd=directory.fd)
-                else:
-                    os.unlink(name, dir_fd=directory.fd)
+            _unlink(directory, name)
+        except FileNotFoundError:
+            if not directory.is_present and self._leave():
+                with suppress(MediumGoneError):
+                    self.evict(key)
         except OSError as error:
             raise explained(error, directory.path) from error
 
+    @_in_present_directory
     def touch(self, key: FileKey, ttl: float | None) -> bool:
         directory = self._directory or self._attach()
         name = checked_id(key, FileKey)
@@ -351,6 +378,7 @@ class FileConnector(Connector[FileKey]):
             raise explained(error, directory.path) from error
         return True
 
+    @_in_present_directory
     def entries(self) -> Iterator[FileEntry]:
         """Every object there is now, in no order.
 
@@ -358,14 +386,10 @@ class FileConnector(Connector[FileKey]):
             ConnectorUnavailableError: The directory cannot be read or is gone.
         """
         directory = self._directory or self._attach()
-        try:
-            directory.require_present()
-            for name, status in objects(directory):
-                created = status.st_ctime if is_leased(status) else status.st_mtime
-                yield FileEntry(FileKey(name), status.st_size, created, expiry(status))
-        except OSError as error:
-            raise explained(error, directory.path) from error
+        directory.require_present()
+        return _entries(directory)
 
+    @_in_present_directory
     def gc(self) -> Collected:
         """Remove expired objects, and what writers left that died while writing.
 
@@ -418,6 +442,16 @@ class FileConnector(Connector[FileKey]):
             raise
         return directory
 
+    def _leave(self) -> bool:
+        """Let go of a directory that is gone, so that the next use attaches to another.
+
+        Whether there was one to let go of: an owner keeps what it made.
+        """
+        if self._directory is None or self.is_owner:
+            return False
+        self._directory = None
+        return True
+
     def _require_open(self) -> None:
         if self._closed:
             raise ClosedError(repr(self))
@@ -442,6 +476,7 @@ class FileConnector(Connector[FileKey]):
         if self._next_sweep is None:
             self._next_sweep = time.monotonic() + _SWEEP_SECONDS
 
+    @_in_present_directory
     def _status_of(self, key: FileKey) -> os.stat_result | None:
         directory = self._directory or self._attach()
         name = checked_id(key, FileKey)
@@ -460,3 +495,22 @@ def _status(directory: Directory, name: str) -> os.stat_result | None:
     except FileNotFoundError:
         return None
     return None if is_expired(status) else status
+
+
+def _entries(directory: Directory) -> Iterator[FileEntry]:
+    try:
+        for name, status in objects(directory):
+            created = status.st_ctime if is_leased(status) else status.st_mtime
+            yield FileEntry(FileKey(name), status.st_size, created, expiry(status))
+    except OSError as error:
+        raise explained(error, directory.path) from error
+
+
+def _unlink(directory: Directory, name: str) -> None:
+    if is_leased(os.stat(name, dir_fd=directory.fd, follow_symlinks=False)):
+        # Under the lock: nobody may be about to remove it as expired, and so remove
+        # what is set under the same key next.
+        with directory.changing():
+            os.unlink(name, dir_fd=directory.fd)
+    else:
+        os.unlink(name, dir_fd=directory.fd)

@@ -175,13 +175,18 @@ class Directory:
         """Disown: the child's copy of the lock would outlive the owner."""
         self.disown()
 
+    @property
+    def is_present(self) -> bool:
+        """Whether the directory still is in the file system. Costs one system call."""
+        return os.fstat(self.fd).st_nlink > 0
+
     def require_present(self) -> None:
-        """Return if the directory still is in the file system.
+        """Return if the directory `is_present`.
 
         Raises:
-            MediumGoneError: It was removed. Costs one system call.
+            MediumGoneError: It was removed.
         """
-        if os.fstat(self.fd).st_nlink == 0:
+        if not self.is_present:
             raise gone(self.path)
 
     @contextmanager
