@@ -1,0 +1,123 @@
+"""One run: workers are told, heard and killed, and what they did is checked."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from audit import Medium
+from crew import Crew, HungError
+from ledger import Pending
+from watch import Usage, growth
+from worker import HELD, Answer, Op
+
+__all__ = ["Soak"]
+
+_AUDIT_S = 5.0
+_MOST_VIOLATIONS = 20
+_SPARE_DESCRIPTORS = 16
+_MOST_GROWTH = 8 << 20
+
+
+class Soak:
+    """One run.
+
+    Args:
+        media: What to work on.
+        crew: Who works.
+        rng: Chooses among the media.
+        show: Called after each audit.
+    """
+
+    def __init__(
+        self,
+        media: Sequence[Medium],
+        crew: Crew,
+        rng: random.Random,
+        show: Callable[[Soak], None],
+    ) -> None:
+        self.media, self.crew, self._rng, self._show = media, crew, rng, show
+        self.elapsed_s = 0.0
+        self.done: Counter[Op] = Counter()
+        self.violations: list[str] = []
+        self.audits = self.unanswered = 0
+        self.usages: dict[str, list[Usage]] = {"the worker never killed": [], "the owner": []}
+        """Of those who live long enough to grow, at each audit."""
+        self.grown: dict[str, float] = {}
+        """By how many bytes of private memory each of them did."""
+        self.most = Usage()
+
+    def run(self, seconds: float) -> None:
+        """Work for ``seconds``, or until too much is wrong."""
+        started = time.monotonic()
+        try:
+            while self.elapsed_s < seconds and len(self.violations) < _MOST_VIOLATIONS:
+                next_audit = time.monotonic() + _AUDIT_S
+                while time.monotonic() < min(next_audit, started + seconds):
+                    self._work()
+                self._audit()
+                self.elapsed_s = time.monotonic() - started
+                self._show(self)
+        except HungError as error:
+            self.violations.append(str(error))
+        self._judge_growth()
+        self.crew.dismiss()
+        for medium in self.media:
+            self.violations += medium.end()
+
+    def _work(self) -> None:
+        """Give work to whoever has none, then hear, or kill, whoever works."""
+        for member in self.crew.idle():
+            ledger = self._rng.choice(self.media).ledger
+            member.tell(ledger.begin(ledger.choose(), time.time()))
+        if killed := self.crew.kill_if_due():
+            pending, answered, answer = killed
+            if answered:
+                self._judge(pending, answer)
+            else:
+                self.unanswered += 1
+                self.media[pending.request.medium].ledger.killed(pending)
+        else:
+            self._hear()
+
+    def _hear(self) -> None:
+        for pending, answer in self.crew.answers():
+            self._judge(pending, answer)
+
+    def _judge(self, pending: Pending, answer: Answer) -> None:
+        self.done[pending.request.op] += 1
+        wrong = self.media[pending.request.medium].ledger.end(pending, answer, time.time())
+        if wrong:
+            self.violations.append(wrong)
+
+    def _audit(self) -> None:
+        while len(self.crew.idle()) < len(self.crew.members):
+            self._hear()
+        for medium in self.media:
+            self.violations += medium.audit()
+        self.audits += 1
+        usages = [member.ask(Op.USAGE) for member in self.crew.members]
+        found = [usage for usage in usages if isinstance(usage, Usage)]
+        for samples, usage in zip(
+            self.usages.values(), (found[0], Usage.of_this_process()), strict=True
+        ):
+            samples.append(usage)
+        self.most = Usage(
+            *(
+                max(getattr(usage, name) for usage in [*found, self.most])
+                for name in Usage.__dataclass_fields__
+            )
+        )
+
+    def _judge_growth(self) -> None:
+        limit = HELD + _SPARE_DESCRIPTORS
+        if self.most.mappings > HELD:
+            self.violations.append(f"{self.most.mappings} mappings for {HELD} views")
+        if self.most.descriptors > limit:
+            self.violations.append(f"{self.most.descriptors} descriptors, expected {limit}")
+        for who, samples in self.usages.items():
+            self.grown[who] = growth([usage.private_nbytes for usage in samples])
+            if self.grown[who] > _MOST_GROWTH:
+                self.violations.append(f"{who} grew by {self.grown[who] / 1e6:.1f} MB")
