@@ -7,7 +7,7 @@ import pickle
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ import pytest
 
 from proxystore.abc import Acknowledgement, Capability, Connector, Medium
 from proxystore.connectors.file import FileConnector, FileKey
-from proxystore.connectors.local import LocalConnector
+from proxystore.connectors.local import LocalConnector, LocalKey
 from proxystore.errors import (
     ConfigError,
     CorruptObjectError,
@@ -139,6 +139,25 @@ def test_a_choice_that_does_not_exist_is_named_with_the_nearest() -> None:
 def test_what_is_no_connector_is_refused() -> None:
     with pytest.raises(TypeError, match="5 is no connector: it has no put, get"):
         Store("demo", 5)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Store("demo", "file:///objects"),
+        lambda: Store("demo", name="other"),
+        lambda: Store(LocalConnector(), LocalConnector()),
+        lambda: Store(LocalConnector(), connector=LocalConnector()),
+    ],
+)
+def test_two_names_or_two_connectors_are_refused(make: Callable[[], object]) -> None:
+    with pytest.raises(TypeError, match=r"one name and one connector.*Store\.from_url"):
+        make()
+
+
+def test_a_class_in_place_of_a_connector_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"is a class.*make a connector"):
+        Store("demo", FileConnector)
 
 
 def test_a_name_that_is_taken_leaves_the_connector_as_it_is(tmp_path: Path) -> None:
@@ -304,6 +323,25 @@ def test_a_replaced_object_is_got_anew(store: Store[Any]) -> None:
     assert store.get(key) == "old"
     store.connector.replace(key, as_bytes(store.connector.get(store.put("new"))))
     assert store.get(key) == "new"
+
+
+def test_an_object_that_appears_during_a_get_is_gone_once_it_is_evicted() -> None:
+    class Racing(LocalConnector):
+        """Has an object only just after the store asked for its generation."""
+
+        def generation(self, key: LocalKey) -> int | None:
+            found = super().generation(key)
+            if found is None and key == late:
+                self.set(key, payload)
+            return found
+
+    with Store("demo", Racing()) as store:
+        payload = as_bytes(store.connector.get(store.put("late")))
+        late = store.connector.new_key()
+        assert store.get(late) == "late"
+        store.connector.evict(late)
+        late, evicted = store.connector.new_key(), late
+        assert store.get(evicted) is None
 
 
 def test_private_objects_count_and_views_of_shared_memory_do_not(store: Store[Any]) -> None:

@@ -126,8 +126,10 @@ def adapt(connector: Any, *, owns: bool = True) -> Connector[Any]:
             for a proxy.
 
     Raises:
-        TypeError: It lacks methods that every connector has.
+        TypeError: It is a class, or lacks methods that every connector has.
     """
+    if isinstance(connector, type):
+        raise TypeError(f"{connector!r} is a class. Call it to make a connector, and pass that.")
     if hasattr(connector, "capabilities"):
         # Any connector that states its capabilities follows the contract.
         return connector  # type: ignore[no-any-return]

@@ -242,7 +242,10 @@ class ObjectStore(Generic[ConnectorT]):
         watch.lap("deserialize")
         watch.note("object_size", len(data))
         watch.stop(key, total=False)
-        self.cache.set(key, obj, len(data), tag=tag, weak=is_mapped(data))
+        # What appeared since its generation was asked for has none to be known by:
+        # cached, it would answer for the absent object that it is after an evict.
+        if self._replaceable is None or tag[1] is not None:
+            self.cache.set(key, obj, len(data), tag=tag, weak=is_mapped(data))
         return obj
 
     def _tag(self, key: Key, deserializer: DeserializerT | None) -> tuple[Any, Any]:

@@ -55,7 +55,7 @@ class Store(ProxyingStore[ConnectorT]):
     Raises:
         StoreExistsError: ``register``, and a different store has the name.
         ConfigError: ``verify`` is no `Verify`.
-        TypeError: ``connector`` is no connector.
+        TypeError: ``connector`` is no connector, or two names or connectors are given.
         ValueError: A cache bound is negative.
     """
 
@@ -77,11 +77,7 @@ class Store(ProxyingStore[ConnectorT]):
         verify: Verify | str = Verify.AUTO,
         readonly: bool = False,
     ) -> None:
-        for given in (first, second):
-            if isinstance(given, str):
-                name = given
-            elif given is not None:
-                connector = given
+        name, connector = _name_and_connector((first, second, name), connector)
         options = StoreOptions(
             serializer=serializer,
             deserializer=deserializer,
@@ -221,6 +217,19 @@ class Store(ProxyingStore[ConnectorT]):
             f"{self!r} cannot be pickled. Send a proxy of an object in it, or send its url or "
             f"config() and open it there with Store.from_url() or Store.from_config()."
         )
+
+
+def _name_and_connector(given: tuple[Any, ...], connector: Any) -> tuple[str | None, Any]:
+    names = [each for each in given if isinstance(each, str)]
+    connectors = [
+        each for each in (*given, connector) if each is not None and not isinstance(each, str)
+    ]
+    if len(names) > 1 or len(connectors) > 1:
+        raise TypeError(
+            f"A Store has one name and one connector. Got names {names} and connectors "
+            f"{connectors}. To open the medium at a URL, use Store.from_url(url, name=...)."
+        )
+    return next(iter(names), None), next(iter(connectors), None)
 
 
 def _temporary() -> Any:
