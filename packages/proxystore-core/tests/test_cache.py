@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import threading
 from collections import OrderedDict
 
 import pytest
@@ -156,3 +157,19 @@ def test_the_cache_is_an_lru_within_both_bounds(
             cache.evict(key)
             model.pop(key, None)
         assert (len(cache), cache.nbytes) == (len(model), sum(model.values()))
+
+
+def test_a_finalizer_may_use_the_cache_that_is_at_work() -> None:
+    cache = LRUCache()
+
+    class Interrupting:
+        """A key during whose look-up other code runs, as a garbage collection can."""
+
+        def __hash__(self) -> int:
+            cache.evict("another")
+            return 1
+
+    thread = threading.Thread(target=cache.set, args=(Interrupting(), "value"), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -112,3 +113,20 @@ def test_aggregated_times_are_those_of_all_events(times_ns: list[list[int]]) -> 
     assert found.count == together.count
     assert found.avg_time_ms == pytest.approx(together.avg_time_ms)
     assert (found.min_time_ms, found.max_time_ms) == (together.min_time_ms, together.max_time_ms)
+
+
+def test_a_finalizer_may_be_measured_while_something_else_is() -> None:
+    metrics = StoreMetrics()
+
+    class Interrupting:
+        """A key during whose look-up other code runs, as a garbage collection can."""
+
+        def __hash__(self) -> int:
+            metrics.add_counter("store.get.cache_hits", "another")
+            return 1
+
+    arguments = ("store.get.cache_hits", Interrupting())
+    thread = threading.Thread(target=metrics.add_counter, args=arguments, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from proxystore.store import (
     store_registration,
     unregister_store,
 )
-from proxystore.store.reference import identity_of
+from proxystore.store.reference import StoreReference, identity_of
 from proxystore.store.registry import STORES
 
 
@@ -144,3 +146,33 @@ def test_an_identity_leaves_out_names_secrets_and_order() -> None:
 def test_a_config_that_cannot_travel_is_refused() -> None:
     with pytest.raises(ConfigError, match="type object"):
         identity_of("redis", {"host": object()}, frozenset())
+
+
+def test_of_the_stores_that_were_opened_for_proxies_only_the_last_used_are_kept(
+    tmp_path: Path,
+) -> None:
+    connectors = [FileConnector(tmp_path / f"{n}") for n in range(100)]
+    references = [StoreReference(connector.url, "demo", {}) for connector in connectors]
+    opened = []
+    for reference in references:
+        STORES.obtain(references[0])
+        opened.append(weakref.ref(STORES.obtain(reference)))
+    gc.collect()
+    kept = [n for n, store in enumerate(opened) if store() is not None]
+    assert kept == [0, *range(37, 100)]
+    for connector in connectors:
+        connector.close()
+
+
+def test_a_finalizer_may_use_the_registry_that_is_at_work() -> None:
+    class Interrupting(str):
+        """A name during whose look-up other code runs, as a garbage collection can."""
+
+        def __hash__(self) -> int:
+            get_store("another")
+            return 1
+
+    thread = threading.Thread(target=get_store, args=(Interrupting("demo"),), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()

@@ -48,7 +48,9 @@ class LRUCache:
         self.nbytes = 0
         """What the objects kept strongly cost together."""
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
-        self._lock = threading.Lock()
+        # Reentrant: a garbage collection can run a finalizer that evicts an object
+        # in the midst of any method here.
+        self._lock = threading.RLock()
         remake_in_child(self)
 
     # Any: objects of every type.
@@ -128,7 +130,7 @@ class LRUCache:
 
     def remade_in_child(self) -> None:
         """Start anew after a fork, in which another thread may have held the lock."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._entries = OrderedDict(self._entries)
         self.nbytes = sum(entry.nbytes for entry in self._entries.values())
 

@@ -78,7 +78,9 @@ class StoreMetrics:
 
     def __init__(self) -> None:
         self._metrics: defaultdict[Hashable, Metrics] = defaultdict(Metrics)
-        self._lock = threading.Lock()
+        # Reentrant: a garbage collection can run a finalizer that evicts an object,
+        # which is measured too, in the midst of any method here.
+        self._lock = threading.RLock()
         remake_in_child(self)
 
     # Any: sizes, or lists of them.
@@ -101,8 +103,8 @@ class StoreMetrics:
         """Times by name of the event, over all objects."""
         total: defaultdict[str, TimeStats] = defaultdict(TimeStats)
         with self._lock:
-            for metrics in self._metrics.values():
-                for name, stats in metrics.times.items():
+            for metrics in list(self._metrics.values()):
+                for name, stats in list(metrics.times.items()):
                     total[name].merge(stats)
         return dict(total)
 
@@ -124,7 +126,7 @@ class StoreMetrics:
 
     def remade_in_child(self) -> None:
         """Make the lock anew; what was measured remains."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
 
 class _Stopwatch(Watch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -29,12 +30,16 @@ class _Registrable(Protocol):
 
 StoreT = TypeVar("StoreT", bound=_Registrable)
 
+_MAX_OPENED = 64
+
 
 class Registry(Generic[StoreT]):
     """A table of open stores. Thread safe, and usable in a forked child.
 
     A store is in the table, weakly, from when it is made until it is closed.
-    One that was opened for a proxy, or registered, is kept.
+    One that was registered is kept; so are the 64 used last of those opened for
+    proxies, for each holds a descriptor or a connection, and a worker that
+    lives long meets a new store with every client.
     """
 
     opener: Callable[[StoreReference], StoreT]
@@ -47,30 +52,38 @@ class Registry(Generic[StoreT]):
 
     def reset(self) -> None:
         """Forget all stores, without closing them. For tests."""
-        self._lock = threading.Lock()
-        self._identities: dict[str, str] = {}  # by address
+        # Reentrant: a garbage collection can run a finalizer that uses a proxy, and so
+        # this table, in the midst of any method here.
+        self._lock = threading.RLock()
+        self._at: weakref.WeakValueDictionary[str, StoreT] = weakref.WeakValueDictionary()
+        """By address."""
         self._open: weakref.WeakValueDictionary[str, StoreT] = weakref.WeakValueDictionary()
+        """By identity, as the next two."""
         self._kept: dict[str, StoreT] = {}
+        self._opened: OrderedDict[str, StoreT] = OrderedDict()
         self._named: dict[str, StoreT] = {}
         self._unnamed: weakref.WeakSet[StoreT] = weakref.WeakSet()
 
     def remade_in_child(self) -> None:
         """Make the lock anew; the stores remain."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def add(self, store: StoreT) -> None:
         """Enter a store that was just made, unless one of its identity is here."""
         with self._lock:
-            self._identities[address_key(store.reference.address)] = store.identity
-            self._open.setdefault(store.identity, store)
+            first = self._open.setdefault(store.identity, store)
+            self._at[address_key(store.reference.address)] = first
 
     def remove(self, store: StoreT) -> None:
         """Forget a store that is being closed."""
         self.unregister(store)
         with self._lock:
-            for table in (self._open, self._kept):
+            for table in (self._open, self._kept, self._opened):
                 if table.get(store.identity) is store:
                     del table[store.identity]
+            for address, other in list(self._at.items()):
+                if other is store:
+                    del self._at[address]
 
     def register(self, store: StoreT, *, exist_ok: bool = False) -> None:
         """Let ``store`` answer to its name and identity, and keep it.
@@ -83,7 +96,7 @@ class Registry(Generic[StoreT]):
             other = self._named.get(store.name)
             if other is not None and other.identity != store.identity and not exist_ok:
                 raise StoreExistsError(store.name)
-            self._identities[address_key(store.reference.address)] = store.identity
+            self._at[address_key(store.reference.address)] = store
             self._open[store.identity] = self._kept[store.identity] = store
             self._named[store.name] = store
             self._unnamed.discard(store)
@@ -123,29 +136,35 @@ class Registry(Generic[StoreT]):
         return matches[0] if matches else None
 
     def obtain(self, reference: StoreReference) -> StoreT:
-        """The store at an address, opened and kept if it is not here yet.
+        """The store at an address, opened and kept for a while if it is not here yet.
 
         Those who ask for one address at the same time share one opening.
         """
         key = address_key(reference.address)
-        return self._at(key) or self._opening.run(key, lambda: self._opened(key, reference))
+        return self._used(key) or self._opening.run(key, lambda: self._open_at(key, reference))
 
-    def _at(self, key: str) -> StoreT | None:
+    def _used(self, key: str) -> StoreT | None:
         with self._lock:
-            identity = self._identities.get(key)
-            return None if identity is None else self._open.get(identity)
+            store = self._at.get(key)
+            if store is not None and store.identity in self._opened:
+                self._opened.move_to_end(store.identity)
+            return store
 
-    def _opened(self, key: str, reference: StoreReference) -> StoreT:
+    def _open_at(self, key: str, reference: StoreReference) -> StoreT:
         # Again: another opening may have ended since the caller looked.
-        here = self._at(key)
+        here = self._used(key)
         if here is not None:
             return here
         opened = self.opener(reference)
+        dropped: list[StoreT] = []
         with self._lock:
-            self._identities[key] = opened.identity
-            store = self._open.setdefault(opened.identity, opened)
+            self._at[key] = store = self._open.setdefault(opened.identity, opened)
             if store is opened:
-                self._kept[store.identity] = store
+                self._opened[store.identity] = store
+            while len(self._opened) > _MAX_OPENED:
+                dropped.append(self._opened.popitem(last=False)[1])
+        # Outside of the lock: the last reference to a store may end connections.
+        del dropped
         if store is not opened:
             # This address leads to a store that is here by another one.
             opened.close(clear=False)
