@@ -76,6 +76,15 @@ class Older:
     def evict(self, key: tuple[int]) -> None:
         self.objects.pop(key, None)
 
+    def put_batch(self, batch: list[bytes]) -> list[tuple[int]]:
+        return [self.put(data) for data in batch]
+
+    def get_batch(self, keys: list[tuple[int]]) -> list[bytes | None]:
+        return [self.get(key) for key in keys]
+
+    def config(self) -> dict[str, Any]:
+        return {}
+
     def close(self) -> None: ...
 
 
