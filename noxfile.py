@@ -167,7 +167,7 @@ def types(session: nox.Session) -> None:
         if not written:
             session.error("No packages/*/typing_tests/*.py: nothing to check.")
         session.run(*mypy, *written)
-        for folder in (ROOT / "ci", ROOT / "ci" / "bench"):
+        for folder in (ROOT / "ci", ROOT / "ci" / "bench", *ROOT.glob("packages/*/soak")):
             scripts = sorted(str(path) for path in folder.glob("*.py"))
             session.run(*mypy, *scripts, env={"MYPYPATH": str(folder)})
     pyright = ("pyright", "--project", ".pyrightconfig.json", "--pythonpath", _python(session))
@@ -248,12 +248,12 @@ def soak(session: nox.Session) -> None:
     """Long runs that look for leaks and lost objects: `-- PACKAGE [options]`."""
     names, rest = session.posargs[:1], session.posargs[1:]
     chosen = [p for p in PACKAGES.values() if not names or p.answers_to(names[0])]
-    scripts = {p: p.path / "soak" / "run.py" for p in chosen if (p.path / "soak/run.py").exists()}
-    if not scripts:
+    soaked = [package for package in chosen if (package.path / "soak/run.py").exists()]
+    if not soaked:
         session.error(f"No packages/*/soak/run.py for {names or 'any package'}: nothing to run.")
-    for package, script in scripts.items():
+    for package in soaked:
         wheels.install(session, package.name, *package.test_group)
-        session.run("python", "-I", str(script), *rest)
+        session.run("python", "-I", str(package.path / "soak/run.py"), *rest)
 
 
 @nox.session(name="new-connector", python=OLDEST)
