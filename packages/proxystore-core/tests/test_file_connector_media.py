@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import stat
 import subprocess
@@ -172,3 +173,33 @@ def test_foreign_things_among_the_media_are_left_alone(tmp_path: Path) -> None:
     assert (parent / "folder" / "notes").exists()
     assert (parent / "file").exists()
     assert (parent / "link").is_symlink()
+
+
+WORKER = """
+import multiprocessing, sys
+from concurrent.futures import ProcessPoolExecutor
+from proxystore.connectors.file import FileConnector
+
+def leave_open(n):
+    global connector
+    connector = FileConnector.temporary()
+    return connector.config()["store_dir"]
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[1])
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        print(*pool.map(leave_open, range(2)))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_what_a_worker_of_a_pool_left_open_goes_when_the_worker_ends(
+    tmp_path: Path, method: str
+) -> None:
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER)
+    command = [sys.executable, str(script), method]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    paths = done.stdout.split()
+    assert [os.path.exists(path) for path in paths] == [False, False]

@@ -6,8 +6,10 @@ import atexit
 import errno
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Self
 
 from proxystore._internal.filesystems import filesystem_of, is_local, is_memory
@@ -255,6 +257,7 @@ class Directory:
         if not _cleared_at_exit:
             atexit.unregister(_clear_all)
             atexit.register(_clear_all)
+            _clear_all_at_end_of_worker(os.getpid())
         _cleared_at_exit.add(self)
 
 
@@ -264,6 +267,16 @@ _cleared_at_exit: set[Directory] = set()
 def _clear_all() -> None:
     for directory in list(_cleared_at_exit):
         directory.clear()
+
+
+@cache
+def _clear_all_at_end_of_worker(_pid: int) -> None:
+    # Before Python 3.13, forked workers of multiprocessing end without atexit.
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None:
+        from multiprocessing.util import Finalize
+
+        Finalize(None, _clear_all, exitpriority=0)
 
 
 def open_checked(path: str) -> int:
