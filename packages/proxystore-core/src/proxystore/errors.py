@@ -60,15 +60,16 @@ class ProxyStoreError(Exception):
     """Root of all errors of the distributions in this family.
 
     A subclass that keeps its constructor's arguments in attributes of the
-    same names, and names them in `_facts`, pickles without further ado.
+    same names, and names them in `_facts`, pickles without further ado. So do
+    its notes, which say whom it happened to.
     """
 
     _facts: tuple[str, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if not self._facts:
-            return type(self), self.args
-        return type(self), tuple(getattr(self, fact) for fact in self._facts)
+        facts = tuple(getattr(self, fact) for fact in self._facts) if self._facts else self.args
+        notes = getattr(self, "__notes__", None)
+        return (type(self), facts, {"__notes__": notes}) if notes else (type(self), facts)
 
 
 # --- Media and connectors ---------------------------------------------------

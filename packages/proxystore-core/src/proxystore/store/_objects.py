@@ -8,7 +8,7 @@ from typing import Any, Generic
 
 from proxystore.abc import Capability, Connector, Key, Lifetime
 from proxystore.connectors.load import adapt, unadapted
-from proxystore.errors import StoreClosedError
+from proxystore.errors import SerializationError, StoreClosedError
 from proxystore.payload import BytesLike, payload_nbytes
 from proxystore.store._codec import Codec, is_mapped
 from proxystore.store._flight import Flights
@@ -238,7 +238,11 @@ class ObjectStore(Generic[ConnectorT]):
         watch.lap("connector")
         if data is None:
             return MISSING
-        obj = self._codec.load(data, tag[0])
+        try:
+            obj = self._codec.load(data, tag[0])
+        except SerializationError as error:
+            error.add_note(f"This is object {key} of store {self.name!r} ({self._connector!r}).")
+            raise
         watch.lap("deserialize")
         watch.note("object_size", len(data))
         watch.stop(key, total=False)
