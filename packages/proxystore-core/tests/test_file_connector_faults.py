@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import signal
 import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,14 @@ def run(*command: str) -> None:
         pytest.skip(f"no small mount: {' '.join(command)}: {done.stderr.strip()}")
 
 
+def mount(*arguments: str) -> None:
+    run("mount", *arguments)
+
+
+def unmount(where: Path) -> None:
+    subprocess.run(["umount", "-l", str(where)], check=True)
+
+
 @pytest.fixture(params=["tmpfs", "ext4"])
 def small_mount(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """An empty file system of a few MiB."""
@@ -38,17 +48,17 @@ def small_mount(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path
     where = tmp_path / "mount"
     where.mkdir()
     if request.param == "tmpfs":
-        run("mount", "-t", "tmpfs", "-o", "size=4m", "none", str(where))
+        mount("-t", "tmpfs", "-o", "size=4m", "none", str(where))
     else:
         image = tmp_path / "image"
         with image.open("wb") as file:
             file.truncate(8 << 20)
         run("mkfs.ext4", "-q", "-O", "^has_journal", str(image))
-        run("mount", "-o", "loop", str(image), str(where))
+        mount("-o", "loop", str(image), str(where))
     try:
         yield where
     finally:
-        subprocess.run(["umount", "-l", str(where)], check=True)
+        unmount(where)
 
 
 @pytest.mark.slow
@@ -73,6 +83,37 @@ def test_an_object_larger_than_the_medium_leaves_room_for_others(small_mount: Pa
         with pytest.raises(MediumFullError, match="No room for an object of 16777216 bytes"):
             connector.put(bytes(16 << 20))
         assert connector.get(connector.put(CHUNK)) == CHUNK
+
+
+@pytest.mark.slow
+def test_a_replace_without_room_keeps_the_older_generation(small_mount: Path) -> None:
+    with FileConnector(small_mount / "objects") as connector:
+        key = connector.put(CHUNK)
+        generation = connector.generation(key)
+        with pytest.raises(MediumFullError):
+            connector.replace(key, bytes(16 << 20))
+        assert connector.get(key) == CHUNK
+        assert connector.generation(key) == generation
+        assert not list((small_mount / "objects").glob(".tmp-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+def test_a_medium_that_can_hold_no_more_files_still_gives_its_own_back(tmp_path: Path) -> None:
+    (tmp_path / "mount").mkdir()
+    mount("-t", "tmpfs", "-o", "size=4m,nr_inodes=16", "none", str(tmp_path / "mount"))
+    try:
+        with FileConnector(tmp_path / "mount" / "objects") as connector:
+            stored = [connector.put(b"leased", ttl=3600)]
+            with pytest.raises(MediumFullError):
+                for _ in range(1000):
+                    stored.append(connector.put(b"x"))
+            assert connector.touch(stored[0], 7200)
+            for key in stored:
+                connector.evict(key)
+            assert connector.get(connector.put(b"y", ttl=3600)) == b"y"
+    finally:
+        unmount(tmp_path / "mount")
 
 
 def test_a_full_medium_error_survives_pickling() -> None:
@@ -220,6 +261,87 @@ def test_a_writer_killed_at_any_step_loses_nothing_reported_and_shows_nothing_el
     assert [connector.get(key) for key in keys] == [b"first", bytes(100_000)][:reported]
     with FileConnector(directory, adopt=True) as adopted:
         assert adopted.is_owner, "the dead owner holds no lock"
+
+
+# Stores, then changes the object in the given way, and stops at the given system call of that.
+CHANGER = """
+import os, sys
+from proxystore.connectors.file import FileConnector, FileKey
+directory, change, step = sys.argv[1:]
+connector = FileConnector(directory)
+connector.set(FileKey("kept"), b"older")
+original = getattr(os, step)
+def stop(*args, **kwargs):
+    if change == "set-then-stop":
+        original(*args, **kwargs)
+    print("stopped", flush=True)
+    sys.stdin.read()
+setattr(os, step, stop)
+if change == "replace":
+    connector.replace(FileKey("kept"), bytes(100_000))
+else:
+    connector.set(FileKey("new"), b"new")
+"""
+
+
+@contextmanager
+def stopped(code: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that has come to the step at which it says "stopped"; killed if it is not ended."""
+    command = [sys.executable, "-c", code, *arguments]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert "stopped" in iter(lambda: process.stdout.readline().strip(), "")
+        yield process
+        process.kill()
+        process.wait(30)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", ["writev", "utime", "rename"])
+def test_a_replace_killed_at_any_step_keeps_the_older_object_and_no_lock(
+    tmp_path: Path, step: str
+) -> None:
+    with stopped(CHANGER, str(tmp_path / "objects"), "replace", step):
+        pass
+    connector = FileConnector.from_config({"store_dir": str(tmp_path / "objects")})
+    assert connector.get(FileKey("kept")) == b"older"
+    connector.replace(FileKey("kept"), b"newer")
+    assert connector.get(FileKey("kept")) == b"newer"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "step", "there"),
+    [("set", "writev", None), ("set", "link", None), ("set-then-stop", "link", b"new")],
+)
+def test_a_set_killed_at_any_step_made_all_of_its_object_or_nothing(
+    tmp_path: Path, change: str, step: str, there: bytes | None
+) -> None:
+    with stopped(CHANGER, str(tmp_path / "objects"), change, step):
+        pass
+    connector = FileConnector.from_config({"store_dir": str(tmp_path / "objects")})
+    assert connector.get(FileKey("new")) == there
+    for path in (tmp_path / "objects").glob(".tmp-*"):
+        os.utime(path, (1, 1))
+    assert connector.gc().orphans == 1
+    assert connector.get(FileKey("new")) == there
+    assert connector.get(FileKey("kept")) == b"older"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", ["writev", "rename"])
+def test_ctrl_c_in_the_middle_of_a_put_leaves_nothing_of_it(tmp_path: Path, step: str) -> None:
+    objects = tmp_path / "objects"
+    with stopped(WRITER, str(objects), step, "process") as process:
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode == -signal.SIGINT, errors
+    assert "KeyboardInterrupt" in errors
+    assert not list(objects.glob(".tmp-*"))
+    (entry,) = FileConnector.from_config({"store_dir": str(objects)}).entries()
+    assert entry.nbytes == len(b"first")
 
 
 @pytest.mark.slow

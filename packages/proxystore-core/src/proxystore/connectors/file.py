@@ -239,7 +239,7 @@ class FileConnector(Connector[FileKey]):
         directory = self._directory or self._attach()
         try:
             with Temporary(directory) as temporary:
-                self._fill(temporary, payload, ttl)
+                self._fill(directory, temporary, payload, ttl)
                 temporary.move_to(temporary.fresh)
             self._settle(directory)
         except OSError as error:
@@ -270,7 +270,7 @@ class FileConnector(Connector[FileKey]):
         name = checked_id(key, FileKey)
         try:
             with Temporary(directory) as temporary:
-                self._fill(temporary, payload, ttl)
+                self._fill(directory, temporary, payload, ttl)
                 try:
                     temporary.link_to(name)
                 except FileExistsError:
@@ -290,7 +290,7 @@ class FileConnector(Connector[FileKey]):
         name = checked_id(key, FileKey)
         try:
             with Temporary(directory) as temporary:
-                self._fill(temporary, payload, None)
+                self._fill(directory, temporary, payload, None)
                 with directory.changing():
                     status = _status(directory, name)
                     if status is None:
@@ -456,10 +456,15 @@ class FileConnector(Connector[FileKey]):
         if self._closed:
             raise ClosedError(repr(self))
 
-    def _fill(self, temporary: Temporary, payload: Payload, ttl: float | None) -> None:
+    def _fill(
+        self, directory: Directory, temporary: Temporary, payload: Payload, ttl: float | None
+    ) -> None:
         write_all(temporary.fd, payload)
         expires_ns = expiry_after(ttl)
         if expires_ns is not None:
+            if self._next_sweep is None:
+                # The lock first: to evict a leased object takes it, and must not need room.
+                directory.make_lock()
             lease(temporary.fd, expires_ns)
             self._expect_expiry()
         if self._durable:

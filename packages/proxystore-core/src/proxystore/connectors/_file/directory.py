@@ -191,6 +191,10 @@ class Directory:
         if not self.is_present:
             raise gone(self.path)
 
+    def make_lock(self) -> None:
+        """See to it that `changing` makes no file, for which there may be no room."""
+        os.close(os.open(LOCK, _OPEN_LOCK, 0o600, dir_fd=self.fd))
+
     @contextmanager
     def changing(self) -> Iterator[None]:
         """Hold the lock under which names are taken from objects that may be renewed.
