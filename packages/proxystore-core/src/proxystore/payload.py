@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pickle import PickleBuffer
-from typing import TypeAlias, overload
+from typing import TypeAlias, final, overload
 
 __all__ = [
     "Buffers",
@@ -19,6 +19,7 @@ __all__ = [
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 
 
+@final
 class Buffers(Sequence[memoryview]):
     """A sequence of flat, read-only byte views that together are one object.
 
@@ -37,8 +38,8 @@ class Buffers(Sequence[memoryview]):
     __slots__ = ("_views", "nbytes")
 
     def __init__(self, buffers: Iterable[BytesLike]) -> None:
-        self._views = tuple(flat_view(buffer).toreadonly() for buffer in buffers)
-        self.nbytes = sum(view.nbytes for view in self._views)
+        self._views = tuple([flat_view(buffer).toreadonly() for buffer in buffers])
+        self.nbytes = sum(map(len, self._views))
         """Bytes in all buffers together."""
 
     @overload
@@ -83,7 +84,7 @@ def flat_view(buffer: BytesLike) -> memoryview:
 
 def as_buffers(payload: Payload) -> Buffers:
     """The payload as `Buffers`, without a copy."""
-    return payload if isinstance(payload, Buffers) else Buffers((payload,))
+    return payload if type(payload) is Buffers else Buffers((payload,))
 
 
 def as_bytes(payload: Payload) -> bytes:

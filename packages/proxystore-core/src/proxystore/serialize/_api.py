@@ -18,7 +18,7 @@ __all__ = ["deserialize", "is_bytes_like", "serialize"]
 
 def is_bytes_like(obj: object) -> TypeGuard[BytesLike]:
     """Whether ``obj`` is a `bytes`, `bytearray` or `memoryview`."""
-    return isinstance(obj, bytes | bytearray | memoryview)
+    return isinstance(obj, (bytes, bytearray, memoryview))
 
 
 def serialize(obj: object, *, checksum: bool = True, checksum_below: int | None = None) -> Buffers:
@@ -76,7 +76,7 @@ def deserialize(
     """
     source = _source(data)
     allowed = None if allow is None else frozenset(allow)
-    legacy = legacy_load(source.slice(0, 3))
+    legacy = legacy_load(bytes(source.slice(0, 3)))
     if legacy is not None:
         identifier, load = legacy
         _check_allowed(identifier, allowed)
@@ -91,7 +91,7 @@ def deserialize(
 
 
 def _source(data: Payload) -> Source:
-    if not isinstance(data, Buffers) and not is_bytes_like(data):
+    if not isinstance(data, (bytes, bytearray, memoryview, Buffers)):
         raise SerializationError(
             f"deserialize() was given an object of type {qualified_name(type(data))}. Give it "
             f"the bytes of an object: bytes, bytearray, memoryview or Buffers."

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, groupby
 from typing import NamedTuple
 
 from xxhash import xxh3_64, xxh3_64_intdigest
@@ -51,12 +51,13 @@ def encode(
     With a checksum of the content if it is smaller than ``checksum_below`` bytes.
     """
     # Flat, because len() of other views counts items.
-    flat = [buffer if isinstance(buffer, Buffers) else flat_view(buffer) for buffer in buffers]
+    flat = [buffer if type(buffer) is Buffers else flat_view(buffer) for buffer in buffers]
     lengths = [buffer.nbytes for buffer in flat]
     name = identifier.encode("ascii")
     table = name + struct.pack(f"<{len(lengths)}Q", *lengths)
     start = _FIXED.size + len(table)
-    body, total = _lay_out(start, in_band, flat, lengths)
+    parts, total = _lay_out(start, in_band, flat, lengths)
+    body = _joined(parts, total)
     checksum = checksum_below is None or total < checksum_below
     digest = _digest(body) if checksum else 0
 
@@ -76,30 +77,31 @@ def encode(
 def _lay_out(
     start: int, in_band: bytes, buffers: Sequence[Buffers | memoryview], lengths: list[int]
 ) -> tuple[list[BytesLike], int]:
-    """Everything after the table, small neighbours joined, and where it ends."""
-    body: list[BytesLike] = []
-    small: list[BytesLike] = []
+    """Everything after the table, and where it ends."""
+    parts: list[BytesLike] = [in_band]
     position = start + len(in_band)
-    _append(body, small, in_band)
     for buffer, nbytes in zip(buffers, lengths, strict=True):
         padding = -position % ALIGNMENT
-        small.append(_PADDING[padding])
-        for view in buffer if isinstance(buffer, Buffers) else (buffer,):
-            _append(body, small, view)
+        parts.append(_PADDING[padding])
+        if isinstance(buffer, memoryview):
+            parts.append(buffer)
+        else:
+            parts.extend(buffer)
         position += padding + nbytes
-    if small or not body:
-        body.append(b"".join(small))
-    return body, position
+    return parts, position
 
 
-def _append(body: list[BytesLike], small: list[BytesLike], part: BytesLike) -> None:
-    if len(part) < _JOIN_BELOW:
-        small.append(part)
-        return
-    if small:
-        body.append(b"".join(small))
-        small.clear()
-    body.append(part)
+def _joined(parts: list[BytesLike], nbytes: int) -> list[BytesLike]:
+    """The parts, at least one, with small neighbours as one."""
+    if nbytes < _JOIN_BELOW:
+        return [b"".join(parts)]
+    joined: list[BytesLike] = []
+    for is_small, run in groupby(parts, lambda part: len(part) < _JOIN_BELOW):
+        if is_small:
+            joined.append(b"".join(run))
+        else:
+            joined.extend(run)
+    return joined
 
 
 def _digest(parts: Sequence[BytesLike]) -> int:
@@ -123,7 +125,7 @@ class Source:
 
     def __init__(self, data: Payload) -> None:
         self._whole: memoryview | None = None
-        if isinstance(data, Buffers):
+        if type(data) is Buffers:
             self._views = tuple(data)
             self._ends = list(accumulate(map(len, self._views)))
             self.nbytes = data.nbytes
@@ -160,9 +162,9 @@ def decode(source: Source) -> Frame:
             or the header is damaged.
         UnsupportedVersionError: It was written by a newer version.
     """
-    n_id, n_buffers, flags, total, in_band_nbytes, digest = _read_header(source)
-    table_start = _FIXED.size + n_id
-    start = table_start + 8 * n_buffers
+    header = _read_header(source)
+    _, _, flags, n_id, _, n_buffers, _, total, in_band_nbytes, digest = _FIXED.unpack_from(header)
+    table_start, start = _FIXED.size + n_id, len(header)
     if total != source.nbytes:
         missing = total - source.nbytes
         kind = f"{missing} bytes are missing at" if missing > 0 else f"{-missing} bytes follow"
@@ -171,7 +173,7 @@ def decode(source: Source) -> Frame:
         )
     position = start + in_band_nbytes
     buffers = []
-    for length in struct.unpack(f"<{n_buffers}Q", source.slice(table_start, start)):
+    for length in struct.unpack_from(f"<{n_buffers}Q", header, table_start):
         begin = position + (-position % ALIGNMENT)
         position = begin + length
         buffers.append(source.slice(begin, position))
@@ -180,7 +182,7 @@ def decode(source: Source) -> Frame:
             f"its parts end at byte {position} and its header says {total} bytes"
         )
     return Frame(
-        _ascii(source.slice(_FIXED.size, table_start)),
+        _ascii(header[_FIXED.size : table_start]),
         source.slice(start, start + in_band_nbytes),
         buffers,
         start,
@@ -188,8 +190,8 @@ def decode(source: Source) -> Frame:
     )
 
 
-def _read_header(source: Source) -> tuple[int, int, int, int, int, int]:
-    """Its fields, once the header has passed its own check."""
+def _read_header(source: Source) -> bytes:
+    """A copy of everything before the content, once it has passed its own check."""
     fixed = source.slice(0, _FIXED.size)
     if fixed[:4] != MAGIC:
         raise CorruptObjectError(
@@ -199,9 +201,7 @@ def _read_header(source: Source) -> tuple[int, int, int, int, int, int]:
         raise CorruptObjectError(
             f"it ends after {len(fixed)} bytes, within its header of {_FIXED.size}"
         )
-    _, version, flags, n_id, reserved, n_buffers, check, total, in_band_nbytes, digest = (
-        _FIXED.unpack(fixed)
-    )
+    _, version, flags, n_id, reserved, n_buffers, check, _, _, _ = _FIXED.unpack(fixed)
     if version > VERSION:
         raise UnsupportedVersionError(version, VERSION)
     end = _FIXED.size + n_id + 8 * n_buffers
@@ -210,14 +210,14 @@ def _read_header(source: Source) -> tuple[int, int, int, int, int, int]:
             f"its header and table of {n_buffers} buffers take {end} bytes and there are "
             f"{source.nbytes}"
         )
-    checked = bytes(fixed[:12]) + source.slice(16, end)
-    if check != xxh3_64_intdigest(checked) & 0xFFFFFFFF:
+    header = bytes(source.slice(0, end))
+    if check != xxh3_64_intdigest(header[:12] + header[16:]) & 0xFFFFFFFF:
         raise CorruptObjectError("its header was changed (the header's own check differs)")
     if version < VERSION or reserved or flags & ~_CHECKSUM_FLAG:
         raise CorruptObjectError(
             f"version {version}, flags {flags:#x}, reserved {reserved:#x} do not go together"
         )
-    return n_id, n_buffers, flags, total, in_band_nbytes, digest
+    return header
 
 
 def verify_content(source: Source, frame: Frame) -> None:
@@ -248,7 +248,7 @@ def _foreign(fixed: memoryview) -> str:
     )
 
 
-def _ascii(name: memoryview) -> str:
+def _ascii(name: bytes) -> str:
     try:
         return str(name, "ascii")
     except UnicodeDecodeError:

@@ -21,7 +21,7 @@ _NPY_MAGIC = b"\x93NUMPY"
 _MAX_NPY_HEADER = 10_000
 
 
-def legacy_load(head: memoryview) -> tuple[str, LegacyLoad] | None:
+def legacy_load(head: bytes) -> tuple[str, LegacyLoad] | None:
     """The serializer of today that stands for an older object's, and its loader.
 
     Args:
@@ -30,7 +30,7 @@ def legacy_load(head: memoryview) -> tuple[str, LegacyLoad] | None:
     Returns:
         `None` if no object of the older system begins so.
     """
-    return _FORMATS.get(bytes(head))
+    return _FORMATS.get(head)
 
 
 def _load_frame(payload: memoryview, _allowed: frozenset[str] | None) -> Any:

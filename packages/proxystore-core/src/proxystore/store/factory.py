@@ -78,16 +78,16 @@ class StoreFactory(Factory[T]):
             SerializationError: It could not be deserialized.
             ConnectorUnavailableError: The medium cannot be reached.
         """
-        store = self.get_store()
+        store, key = self.get_store(), self.key
         watch = store.watch("factory.resolve")
-        found = store.get(self.key, deserializer=self.deserializer, default=_MISSING)
+        found = store.get(key, deserializer=self.deserializer, default=_MISSING)
         if found is _MISSING:
             raise ObjectNotFoundError(
-                repr(self.key), type(store.connector).__name__, store.name, evicting=self.evict
+                repr(key), type(store.connector).__name__, store.name, evicting=self.evict
             )
         if self.evict:
-            store.evict(self.key)
-        watch.stop(self.key)
+            store.evict(key)
+        watch.stop(key)
         return found  # type: ignore[no-any-return]
 
     def __reduce__(self) -> tuple[object, ...]:

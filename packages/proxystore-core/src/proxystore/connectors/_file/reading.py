@@ -59,13 +59,12 @@ def _descriptors_run_short(fd: int) -> bool:
 
 def _read(fd: int, offset: int, nbytes: int) -> bytearray:
     data = bytearray(nbytes)
-    with memoryview(data) as view:
-        done = 0
-        while done < nbytes:
-            got = os.preadv(fd, [view[done:]], offset + done)
-            if not got:
-                break
-            done += got
-    if done < nbytes:
-        del data[done:]
+    done = os.preadv(fd, [data], offset)
+    while done < nbytes:
+        with memoryview(data)[done:] as rest:
+            got = os.preadv(fd, [rest], offset + done)
+        if not got:
+            del data[done:]
+            break
+        done += got
     return data
