@@ -203,3 +203,37 @@ def test_what_a_worker_of_a_pool_left_open_goes_when_the_worker_ends(
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     paths = done.stdout.split()
     assert [os.path.exists(path) for path in paths] == [False, False]
+
+
+NO_DESCRIPTORS = """
+import os, resource
+from proxystore.connectors.file import FileConnector
+from proxystore.errors import ConnectorUnavailableError
+FileConnector.temporary().close()
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+for free in range(8):
+    taken = []
+    while True:
+        try:
+            taken.append(os.dup(0))
+        except OSError:
+            break
+    for fd in taken[:free]:
+        os.close(fd)
+    try:
+        connector = FileConnector.temporary()
+        assert "node=" in connector.url, connector.url
+        connector.close()
+        print(free, "enough")
+    except ConnectorUnavailableError as error:
+        assert "Too many open files" in str(error), error
+    for fd in taken[free:]:
+        os.close(fd)
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="no shared memory here")
+def test_a_process_without_free_descriptors_is_told_so() -> None:
+    command = [sys.executable, "-c", NO_DESCRIPTORS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout[-9:].strip()) == (0, "7 enough"), done.stderr

@@ -33,11 +33,14 @@ def filesystem_of(path: str, device: int) -> str:
 
     Returns:
         The type, or `UNKNOWN`. Costs one read of the mount table (some 50 us).
+
+    Raises:
+        OSError: There is such a table, and it cannot be read (no free descriptor).
     """
     try:
         with open(_MOUNTS, "rb") as mounts_file:
             table = mounts_file.read()
-    except OSError:
+    except (FileNotFoundError, PermissionError):
         return UNKNOWN
     mounts = list(_parsed(table))
     by_device = [mount.kind for mount in mounts if mount.device == device]

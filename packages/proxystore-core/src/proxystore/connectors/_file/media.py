@@ -10,6 +10,7 @@ from typing import NamedTuple
 from proxystore._internal.filesystems import filesystem_of, is_memory
 from proxystore._internal.locks import try_lock
 from proxystore.connectors._file.directory import Directory, open_checked
+from proxystore.connectors._file.failures import explained
 from proxystore.connectors._file.layout import OWNER
 from proxystore.connectors._file.sweep import objects
 from proxystore.connectors._ids import fresh_id
@@ -51,11 +52,15 @@ def private_directory() -> Directory:
 
     Raises:
         UnsafeDirectoryError: Somebody else made the directory that holds them.
+        ConnectorUnavailableError: The system refused.
     """
-    parent = _parent(_shared_memory() or _temporary())
-    os.makedirs(parent, mode=0o700, exist_ok=True)
-    os.close(open_checked(parent))
-    _collect_dead(parent)
+    try:
+        parent = _parent(_shared_memory() or _temporary())
+        os.makedirs(parent, mode=0o700, exist_ok=True)
+        os.close(open_checked(parent))
+        _collect_dead(parent)
+    except OSError as error:
+        raise explained(error, _SHARED_MEMORY) from error
     for _ in range(_ATTEMPTS):
         path = os.path.join(parent, fresh_id()[:_NAME_LENGTH])
         # Not the owner: a collection by another process came in between.
