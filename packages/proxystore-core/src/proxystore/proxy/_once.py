@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from proxystore.errors import ProxyReentryError, ProxyResolveError
 
 __all__ = ["run_once"]
+
+P = TypeVar("P")
 
 
 class _Flight:
@@ -31,12 +33,12 @@ os.register_at_fork(after_in_child=_flights.clear)
 
 
 def run_once(
-    proxy: object,
+    proxy: P,
     factory: Callable[[], Any],  # Any: targets are of any type.
-    is_resolved: Callable[[], bool],
-    accept: Callable[[Any], None],
+    is_resolved: Callable[[P], bool],
+    accept: Callable[[P, Any], None],
 ) -> None:
-    """Call ``accept(factory())`` unless ``is_resolved()``, in one thread at a time.
+    """Call ``accept(proxy, factory())`` unless it ``is_resolved``, in one thread at a time.
 
     Threads that come meanwhile wait. If the factory raises, the next one tries.
 
@@ -58,8 +60,8 @@ def run_once(
                 continue
             flight.thread = threading.get_ident()
             try:
-                if not is_resolved():
-                    accept(_call(factory))
+                if not is_resolved(proxy):
+                    accept(proxy, _call(factory))
             finally:
                 flight.landed = True
                 if _flights.get(id(proxy)) is flight:

@@ -87,7 +87,7 @@ class Proxy(Generic[T]):
             )
         _set_factory(self, factory)
         if target is not None:
-            _set_target(self, _bare(target))
+            _accept(self, target)
             if cache_defaults:
                 _set_class(self, target.__class__)
                 _set_hash(self, _hash_or_error(target))
@@ -96,11 +96,7 @@ class Proxy(Generic[T]):
 
     @property
     def __proxy_resolved__(self) -> bool:
-        try:
-            _target(self)
-        except AttributeError:
-            return False
-        return True
+        return _is_resolved(self)
 
     @property
     def __proxy_wrapped__(self) -> T:
@@ -109,7 +105,7 @@ class Proxy(Generic[T]):
 
     @__proxy_wrapped__.setter
     def __proxy_wrapped__(self, target: T) -> None:
-        _set_target(self, _bare(target))
+        _accept(self, target)
 
     @__proxy_wrapped__.deleter
     def __proxy_wrapped__(self) -> None:
@@ -190,18 +186,25 @@ _hash, _set_hash = (_slots["_hash"].__get__, _slots["_hash"].__set__)
 del _slots
 
 
+def _is_resolved(proxy: Proxy[Any]) -> bool:
+    try:
+        _target(proxy)
+    except AttributeError:
+        return False
+    return True
+
+
+def _accept(proxy: Proxy[Any], target: Any) -> None:
+    _set_target(proxy, _bare(target))
+
+
 def _resolved(proxy: Proxy[Any]) -> Any:
     try:
         return _target(proxy)
     except AttributeError:
         # Left before the factory runs, or its errors would show this one as context.
         pass
-    run_once(
-        proxy,
-        _factory(proxy),
-        is_resolved=lambda: proxy.__proxy_resolved__,
-        accept=lambda target: _set_target(proxy, _bare(target)),
-    )
+    run_once(proxy, _factory(proxy), _is_resolved, _accept)
     return _target(proxy)
 
 
