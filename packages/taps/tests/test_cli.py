@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from proxystore.connectors.file import list_media
+
 Taps = Callable[..., subprocess.CompletedProcess[str]]
 
 TEXT = ["--app", "mapreduce", "--app.generate", "true", "--app.generated-words", "500"]
@@ -178,16 +180,18 @@ def test_an_interrupted_run_ends_at_once_with_its_records_and_no_workers(
     gate = tmp_path / "gate"
     command = [sys.executable, "-m", "taps", "run", "--app", "slow", "--app.path", str(gate)]
     command += ["--executor.context", context, "--executor.max-processes", "2"]
-    command += ["--run.dir-format", str(tmp_path / "run")]
+    command += ["--run.dir-format", str(tmp_path / "run"), "--transformer", "proxystore"]
     with subprocess.Popen(
         command, env=slow_app, stderr=subprocess.PIPE, text=True, cwd=tmp_path
     ) as process:
         waiting = [tmp_path / f"gate{n}.waiting" for n in range(2)]
         eventually(lambda: all(path.exists() and path.read_text() for path in waiting))
+        (medium,) = [info.path for info in list_media() if info.owner_pid == process.pid]
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "Traceback" not in errors
+    assert not Path(medium).exists()
     workers = [int(path.read_text()) for path in waiting]
     eventually(lambda: not any(is_alive(pid) for pid in workers))
     records = [json.loads(line) for line in (tmp_path / "run/tasks.jsonl").read_text().splitlines()]
