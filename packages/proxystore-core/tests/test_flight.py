@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -244,3 +246,26 @@ def test_a_forked_child_does_not_wait_for_flights_of_its_parent() -> None:
         load.met.release()
         assert leader.result(TIMEOUT_S) == "loaded"
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_an_interrupt_between_claim_and_load_keeps_nobody_waiting() -> None:
+    flights: Flights[int] = Flights()
+
+    def interrupt(frame: FrameType, _event: str, _argument: object) -> None:
+        if frame.f_code.co_name == "_lead":
+            raise KeyboardInterrupt
+
+    before = sys.gettrace()
+    sys.settrace(interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            flights.run("key", lambda: 1)
+    finally:
+        sys.settrace(before)
+    results: list[int] = []
+    thread = threading.Thread(
+        target=lambda: results.append(flights.run("key", lambda: 2)), daemon=True
+    )
+    thread.start()
+    thread.join(10)
+    assert results == [2]

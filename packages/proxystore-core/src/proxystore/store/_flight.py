@@ -65,8 +65,10 @@ class _Flight(Generic[T]):
 
     def _end(self, outcome: tuple[T, None] | tuple[None, Exception]) -> None:
         with self._lock:
-            self._outcome = outcome
-            if self._future is not None:
+            # A leader that is interrupted may end a flight twice: the first end stands.
+            if self._outcome is None:
+                self._outcome = outcome
+            if self._future is not None and not self._future.done():
                 self._settle(self._future)
 
     def _settle(self, future: Future[T]) -> None:
@@ -111,8 +113,14 @@ class Flights(Generic[T]):
             flight = self._table.setdefault(key, _Flight())
             # Also one that waits for a free thread, of which there may be none
             # until the caller's own is.
-            if flight.claim():
-                return self._lead(key, flight, load)
+            try:
+                if flight.claim():
+                    return self._lead(key, flight, load)
+            except KeyboardInterrupt as exc:
+                # Between the claim and the load, where nothing else would end the flight.
+                if flight.thread == threading.get_ident():
+                    self._fail(key, flight, exc)
+                raise
             if flight.thread == threading.get_ident():
                 return load()
             try:
