@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
-from proxystore.errors import ConfigError
+from proxystore.errors import ConfigError, nearest_name
 
 __all__ = ["check_options"]
 
@@ -23,6 +22,5 @@ def check_options(connector: str, given: Iterable[str], known: tuple[str, ...]) 
     """
     for name in given:
         if name not in known:
-            nearest = next(iter(difflib.get_close_matches(name, known, n=1)), None)
             asked = f"option {name!r} of connector {connector!r}"
-            raise ConfigError(asked, "there is no such option", nearest, known)
+            raise ConfigError(asked, "there is no such option", nearest_name(name, known), known)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from proxystore.abc import Connector
 from proxystore.connectors._adapted import AdaptedConnector, AdaptedDeferrableConnector
 from proxystore.connectors._catalog import BUILT_IN, SEPARATE, short_name
-from proxystore.errors import ConfigError, ConnectorNotInstalledError
+from proxystore.errors import ConfigError, ConnectorNotInstalledError, nearest_name
 
 __all__ = [
     "adapt",
@@ -186,5 +185,4 @@ def _parameters(cls: type[Any]) -> tuple[str, ...]:
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> ConfigError:
     known = tuple(known)
-    nearest = difflib.get_close_matches(name, known, n=1)
-    return ConfigError(what, "there is none of that name", nearest[0] if nearest else None, known)
+    return ConfigError(what, "there is none of that name", nearest_name(name, known), known)

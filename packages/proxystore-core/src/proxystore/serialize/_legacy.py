@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import io
 import pickle
 import struct
@@ -68,6 +67,9 @@ def _npy_header(payload: memoryview) -> tuple[dict[str, Any], int]:
     (length,) = struct.unpack("<H" if size == 2 else "<I", payload[8:start])
     if length > min(_MAX_NPY_HEADER, len(payload) - start):
         raise CorruptObjectError(f"its .npy header claims {length} bytes")
+    # Imported here, for few programs read objects of the older system.
+    import ast
+
     text = str(payload[start : start + length], "utf-8" if major >= 3 else "latin-1")
     header = ast.literal_eval(text.strip())
     if not isinstance(header, dict) or header.keys() != {"descr", "fortran_order", "shape"}:

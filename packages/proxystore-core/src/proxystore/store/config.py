@@ -6,7 +6,6 @@ The one module that imports pydantic, which takes 100 ms; nothing else in
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from pathlib import Path
 from typing import Any, Self
@@ -15,7 +14,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from proxystore.connectors.load import connector_type
-from proxystore.errors import ConfigError
+from proxystore.errors import ConfigError, nearest_name
 from proxystore.store.options import StoreOptions, Verify
 from proxystore.store.reference import StoreReference
 from proxystore.store.types import DeserializerT, SerializerT
@@ -35,7 +34,7 @@ class _Model(BaseModel):
         known = tuple(cls.model_fields)
         for name in values if isinstance(values, dict) else ():
             if name not in known:
-                nearest = next(iter(difflib.get_close_matches(str(name), known, n=1)), None)
+                nearest = nearest_name(str(name), known)
                 what = f"option {name!r} of {cls.__name__}"
                 raise ConfigError(what, "there is none of that name", nearest, known)
         return values

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import enum
 from typing import Any, NamedTuple, NoReturn
 
-from proxystore.errors import ConfigError
+from proxystore.errors import ConfigError, nearest_name
 from proxystore.store.types import DeserializerT, SerializerT
 
 __all__ = ["StoreOptions", "Verify"]
@@ -25,7 +24,7 @@ class Verify(enum.Enum):
     @classmethod
     def _missing_(cls, value: object) -> NoReturn:
         known = tuple(level.value for level in cls)
-        nearest = next(iter(difflib.get_close_matches(str(value), known, n=1)), None)
+        nearest = nearest_name(str(value), known)
         raise ConfigError(f"verify={value!r}", "there is no such choice", nearest, known)
 
 
