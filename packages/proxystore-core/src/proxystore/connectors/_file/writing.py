@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from contextlib import suppress
-from itertools import islice
 from types import TracebackType
 from typing import Self
 
@@ -87,10 +85,12 @@ def write_all(fd: int, payload: Payload) -> None:
     Raises:
         OSError: As write(2). Part may be written.
     """
-    pending = deque(view for view in as_buffers(payload) if view.nbytes)
-    while pending:
-        written = os.writev(fd, list(islice(pending, _IOV_MAX)))
-        while pending and written >= pending[0].nbytes:
-            written -= pending.popleft().nbytes
+    views = [view for view in as_buffers(payload) if view]
+    done = 0
+    while done < len(views):
+        written = os.writev(fd, views[done : done + _IOV_MAX])
+        while done < len(views) and written >= len(views[done]):
+            written -= len(views[done])
+            done += 1
         if written:
-            pending[0] = pending[0][written:]
+            views[done] = views[done][written:]
