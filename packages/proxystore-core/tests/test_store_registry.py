@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 import threading
 import weakref
 from collections.abc import Iterator
@@ -13,7 +14,12 @@ import pytest
 
 from proxystore.connectors.file import FileConnector
 from proxystore.connectors.local import LocalConnector
-from proxystore.errors import ConfigError, StoreExistsError, StoreNotRegisteredError
+from proxystore.errors import (
+    ConfigError,
+    ProxyResolveError,
+    StoreExistsError,
+    StoreNotRegisteredError,
+)
 from proxystore.store import (
     Store,
     get_or_create_store,
@@ -176,3 +182,13 @@ def test_a_finalizer_may_use_the_registry_that_is_at_work() -> None:
     thread.start()
     thread.join(10)
     assert not thread.is_alive()
+
+
+def test_a_store_that_was_opened_for_a_proxy_of_a_closed_one_does_not_keep_its_name() -> None:
+    with Store("demo") as closed:
+        proxy = pickle.loads(pickle.dumps(closed.proxy([1])))
+    with pytest.raises(ProxyResolveError, match="Its owner closed it"):
+        proxy[0]
+    assert get_store("demo") is None
+    with Store("demo") as store:
+        assert get_store("demo") is store

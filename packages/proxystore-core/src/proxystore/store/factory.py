@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from proxystore.abc import Key
-from proxystore.errors import ObjectNotFoundError
+from proxystore.errors import MediumGoneError, ObjectNotFoundError
 from proxystore.factory import Factory
 from proxystore.store._objects import ObjectStore
 from proxystore.store.reference import Referring, StoreReference
@@ -80,7 +80,12 @@ class StoreFactory(Factory[T]):
         """
         store, key = self.get_store(), self.key
         watch = store.watch("factory.resolve")
-        found = store.get(key, deserializer=self.deserializer, default=_MISSING)
+        try:
+            found = store.get(key, deserializer=self.deserializer, default=_MISSING)
+        except MediumGoneError:
+            # Or it would go on to answer to its name, beside the store that has it next.
+            STORES.forget_opened(store)
+            raise
         if found is _MISSING:
             raise ObjectNotFoundError(
                 repr(key), type(store.connector).__name__, store.name, evicting=self.evict

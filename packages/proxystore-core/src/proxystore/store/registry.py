@@ -78,12 +78,22 @@ class Registry(Generic[StoreT]):
         """Forget a store that is being closed."""
         self.unregister(store)
         with self._lock:
-            for table in (self._open, self._kept, self._opened):
-                if table.get(store.identity) is store:
-                    del table[store.identity]
-            for address, other in list(self._at.items()):
-                if other is store:
-                    del self._at[address]
+            self._forget(store)
+
+    def forget_opened(self, store: StoreT) -> None:
+        """Forget a store whose medium is gone, if it was opened for a proxy and not registered."""
+        with self._lock:
+            opened = self._opened.get(store.identity) is store
+            if opened and self._kept.get(store.identity) is not store:
+                self._forget(store)
+
+    def _forget(self, store: StoreT) -> None:
+        for table in (self._open, self._kept, self._opened):
+            if table.get(store.identity) is store:
+                del table[store.identity]
+        for address, other in list(self._at.items()):
+            if other is store:
+                del self._at[address]
 
     def register(self, store: StoreT, *, exist_ok: bool = False) -> None:
         """Let ``store`` answer to its name and identity, and keep it.
