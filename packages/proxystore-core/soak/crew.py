@@ -13,12 +13,15 @@ from multiprocessing.process import BaseProcess
 from typing import Self
 
 from ledger import Pending
+from objects import nbytes_of
 from worker import WRITES, Answer, Op, Request, work
 
 __all__ = ["Crew", "HungError", "Member"]
 
 PATIENCE_S = 60.0
 _LATEST_KILL_S = 0.003
+_LARGE = 0.75
+_MUCH_NBYTES = 1_000_000
 _SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -78,6 +81,14 @@ class Member:
         self.process.join()
 
 
+def _writes_much(pending: Pending) -> bool:
+    return pending.request.op in WRITES and nbytes_of(pending.request.token) >= _MUCH_NBYTES
+
+
+def _does_anything(pending: Pending) -> bool:
+    return True
+
+
 class Crew:
     """Several workers, of which all but the first get killed now and then.
 
@@ -94,7 +105,7 @@ class Crew:
         self._urls, self._rate, self._rng = urls, 1 / between_kills_s, rng
         self.members = [Member.hire(urls) for _ in range(size)]
         self.kills = 0
-        self._next_kill = time.monotonic() + rng.expovariate(self._rate)
+        self._plan_kill()
 
     def idle(self) -> list[Member]:
         """Those who wait to be told something."""
@@ -118,18 +129,26 @@ class Crew:
             member.pending = None
             yield pending, answer
 
+    def _plan_kill(self) -> None:
+        self._next_kill = time.monotonic() + self._rng.expovariate(self._rate)
+        # Small objects are written in less time than it takes to aim.
+        self._aims_at = _writes_much if self._rng.random() < _LARGE else _does_anything
+
     def kill_if_due(self) -> tuple[Pending, bool, Answer] | None:
         """Now and then: kill -9 a worker that is at work, and start another.
 
         Returns:
             What it was told, whether it had answered, and the answer.
         """
-        victims = [member for member in self.members[1:] if member.pending]
-        if not victims or time.monotonic() < self._next_kill:
+        if time.monotonic() < self._next_kill:
             return None
-        self._next_kill = time.monotonic() + self._rng.expovariate(self._rate)
-        writers = [each for each in victims if each.pending and each.pending.request.op in WRITES]
-        victim = self._rng.choice(writers or victims)
+        victims = [
+            each for each in self.members[1:] if each.pending and self._aims_at(each.pending)
+        ]
+        if not victims:
+            return None
+        self._plan_kill()
+        victim = self._rng.choice(victims)
         # Somewhere between its first system call and its answer.
         time.sleep(self._rng.uniform(0, _LATEST_KILL_S))
         victim.process.kill()

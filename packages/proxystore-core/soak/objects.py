@@ -8,7 +8,7 @@ from random import Random
 
 from xxhash import xxh3_64_intdigest
 
-__all__ = ["TornError", "make", "token_of"]
+__all__ = ["TornError", "make", "nbytes_of", "token_of"]
 
 _HEADER = struct.Struct("<QQ")
 _LARGEST = 4_000_000
@@ -28,6 +28,11 @@ def make(token: int) -> bytes:
     return _HEADER.pack(token, xxh3_64_intdigest(body)) + body
 
 
+def nbytes_of(token: int) -> int:
+    """Bytes of the object of ``token``, its header left out."""
+    return _extent(token)[1]
+
+
 def token_of(data: bytes | bytearray | memoryview) -> int:
     """The token of a whole object.
 
@@ -39,7 +44,7 @@ def token_of(data: bytes | bytearray | memoryview) -> int:
     token, digest = _HEADER.unpack_from(data)
     with memoryview(data) as view:
         found = (view.nbytes - _HEADER.size, xxh3_64_intdigest(view[_HEADER.size :]))
-    expected = (_extent(token)[1], digest)
+    expected = (nbytes_of(token), digest)
     if found != expected:
         raise TornError(f"size and checksum are {found}, not {expected}")
     return int(token)
