@@ -21,7 +21,7 @@ from proxystore.errors import (
 )
 from proxystore.payload import Buffers
 from proxystore.serialize import SAFE_SERIALIZERS, deserialize, serialize
-from proxystore.serialize._format import encode
+from proxystore.serialize._format import Source, decode, encode, verify_content
 
 OBJECTS = [b"some bytes", "text", np.arange(40), [np.arange(9), np.ones(3)], {"a": 1}]
 SAFE_OBJECTS = [
@@ -152,6 +152,22 @@ def test_every_buffer_is_aligned_to_64_bytes(sizes: list[int]) -> None:
     for found in deserialize(data.data, readonly=True):
         if found.size:
             assert (found.__array_interface__["data"][0] - base) % 64 == 0
+
+
+@given(
+    st.lists(st.lists(st.sampled_from([0, 7, 4095, 4096, 9000]), min_size=1), max_size=4),
+    st.sampled_from([0, 30, 5000]),
+)
+@settings(deadline=None, max_examples=30)
+def test_pieces_of_any_sizes_are_read_back_in_order(sizes: list[list[int]], in_band: int) -> None:
+    pieces = [[bytes([65 + i]) * n for i, n in enumerate(buffer)] for buffer in sizes]
+    buffers = [Buffers(buffer) for buffer in pieces]
+    data = encode("bytes", b"x" * in_band, buffers, checksum_below=None).join()
+    frame = decode(Source(data))
+    verify_content(Source(data), frame)
+    assert [b"x" * in_band, *(b"".join(buffer) for buffer in pieces)] == [
+        bytes(part) for part in (frame.in_band, *frame.buffers)
+    ]
 
 
 def test_a_thousand_small_arrays_are_few_buffers() -> None:
