@@ -50,7 +50,10 @@ def main() -> int:
         crew = Crew(urls, options.processes, options.between_kills, rng)
         stack.callback(crew.dismiss)
         soak = Soak(media, crew, rng, _show if sys.stderr.isatty() else lambda _: None)
-        soak.run(options.minutes * 60)
+        try:
+            soak.run(options.minutes * 60)
+        except KeyboardInterrupt:
+            soak.violations.append("interrupted before its end")
     _summarize(soak, options.seed)
     return 1 if soak.violations else 0
 

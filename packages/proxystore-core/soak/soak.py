@@ -50,7 +50,11 @@ class Soak:
         self.most = Usage()
 
     def run(self, seconds: float) -> None:
-        """Work for ``seconds``, or until too much is wrong."""
+        """Work for ``seconds``, or until too much is wrong.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C. What was found so far is here.
+        """
         started = time.monotonic()
         try:
             while self.elapsed_s < seconds and len(self.violations) < _MOST_VIOLATIONS:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import enum
+import signal
 import traceback
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
@@ -62,17 +64,19 @@ Answer = str | int | bool | Usage | Failure | None
 
 def work(connection: Connection, urls: list[str]) -> None:
     """Answer requests until the other end of ``connection`` is closed."""
+    # Ctrl-C is for the process that asks; this one ends when nobody asks any more.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     worker = _Worker([FileConnector.from_url(url) for url in urls])
-    while True:
-        try:
-            request = connection.recv()
-        except EOFError:
-            return
-        try:
-            answer = worker.answer(request)
-        except Exception:  # noqa: BLE001 - whatever it is, the summary shows it
-            answer = Failure(traceback.format_exc())
-        connection.send(answer)
+    with suppress(EOFError, ConnectionError):
+        while True:
+            connection.send(_attempt(worker, connection.recv()))
+
+
+def _attempt(worker: _Worker, request: Request) -> Answer:
+    try:
+        return worker.answer(request)
+    except Exception:  # noqa: BLE001 - whatever it is, the summary shows it
+        return Failure(traceback.format_exc())
 
 
 class _Worker:
