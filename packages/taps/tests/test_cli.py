@@ -146,9 +146,13 @@ class SlowApp:
         self.path = path
     def run(self, engine, run_dir):
         engine.submit(tasks.add, 1, 2).result()
+        if self.path.name == "forgotten":
+            engine.submit(tasks.wait_for_file, str(self.path))
+            return
         waiting = [engine.submit(tasks.wait_for_file, f"{self.path}{n}") for n in range(4)]
         engine.submit(tasks.combine, waiting=waiting).result()
     def verify(self):
+        self.path.with_suffix(".verified").touch()
         return Verification(ok=True, detail="it ended")
     def close(self):
         pass
@@ -198,6 +202,28 @@ def test_an_interrupted_run_ends_at_once_with_its_records_and_no_workers(
     assert [record["success"] for record in records] == [True] + [False] * 5
     result = result_of(tmp_path / "run")
     assert (result["interrupted"], result["verified"], result["tasks"]) == (True, False, 6)
+
+
+@pytest.mark.slow
+def test_a_run_is_interrupted_while_it_waits_for_tasks_that_the_app_forgot(
+    tmp_path: Path,
+    slow_app: dict[str, str],
+    eventually: Callable[[Callable[[], object]], None],
+    is_alive: Callable[[int], bool],
+) -> None:
+    command = [sys.executable, "-m", "taps", "run", "--app", "slow", "--app.path", "forgotten"]
+    command += ["--run.dir-format", "run"]
+    waiting = tmp_path / "forgotten.waiting"
+    with subprocess.Popen(command, env=slow_app, cwd=tmp_path) as process:
+        try:
+            eventually(lambda: waiting.exists() and waiting.read_text())
+            eventually((tmp_path / "forgotten.verified").exists)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 130
+        finally:
+            process.kill()
+    assert not is_alive(int(waiting.read_text()))
+    assert result_of(tmp_path / "run")["interrupted"] is True
 
 
 @pytest.mark.slow

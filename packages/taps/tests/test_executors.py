@@ -78,6 +78,21 @@ def test_a_killed_worker_fails_its_tasks_by_name_and_hangs_nobody(processes: Eng
         processes.submit(tasks.add, 1, 2).result(60)
 
 
+def test_a_worker_that_dies_while_it_sends_a_result_hangs_nobody(processes: Engine) -> None:
+    lost = processes.submit(tasks.die_while_sending)
+    with pytest.raises(WorkerDiedError, match="'die_while_sending'"):
+        lost.result(30)
+
+
+def test_workers_that_have_just_been_started_leave_ctrl_c_to_their_parent() -> None:
+    executor = ProcessPoolConfig(max_processes=1, context="spawn").get_executor()
+    with Engine(executor) as engine:
+        future = engine.submit(tasks.add, 1, 2)
+        for pid in executor._processes:
+            os.kill(pid, signal.SIGINT)
+        assert future.result(60) == 3
+
+
 def test_a_callback_may_submit_after_a_worker_died(processes: Engine) -> None:
     killed = processes.submit(tasks.kill_own_worker)
     later: Queue[TaskFuture[float]] = Queue()

@@ -180,8 +180,13 @@ class Engine:
     ) -> None:
         if exc_type is not None and issubclass(exc_type, KeyboardInterrupt):
             self.terminate()
-        else:
+            return
+        try:
             self.shutdown(cancel_futures=exc_type is not None)
+        except KeyboardInterrupt:
+            # Ctrl-C while running tasks are waited for must not wait for them again.
+            self.terminate()
+            raise
 
     # --- One task, from here on ------------------------------------------------
 

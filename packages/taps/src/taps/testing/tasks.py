@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,6 +17,7 @@ __all__ = [
     "UnpicklableError",
     "add",
     "combine",
+    "die_while_sending",
     "exit_politely",
     "fail",
     "identity",
@@ -102,6 +104,19 @@ def kill_own_worker() -> NoReturn:
     """End the process it runs in, as the out-of-memory killer would."""
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("SIGKILL returned")
+
+
+@task
+def die_while_sending() -> bytes:
+    """End the process it runs in when half of its result is sent."""
+
+    def send_half(self: Connection, data: memoryview) -> NoReturn:
+        os.write(self.fileno(), data[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("SIGKILL returned")
+
+    Connection._send = send_half  # type: ignore[attr-defined]
+    return bytes(1000)
 
 
 @task
