@@ -352,12 +352,29 @@ def test_private_objects_count_and_views_of_shared_memory_do_not(store: Store[An
     assert (view.sum(), store.cache.nbytes) == (1 << 20, before)
 
 
-def test_a_view_is_cached_only_while_somebody_uses_it(store: Store[Any]) -> None:
-    key = store.put(np.ones(1 << 20))
-    view = store.get(key)
-    assert store.get(key) is view
-    del view
-    assert not store.is_cached(key)
+def test_a_readonly_view_is_shared_while_somebody_uses_it() -> None:
+    with Store("demo", readonly=True) as store:
+        key = store.put(np.ones(1 << 20))
+        view = store.get(key)
+        assert store.get(key) is view
+        with pytest.raises(ValueError, match="read-only"):
+            view += 1
+        del view
+        assert not store.is_cached(key)
+
+
+class Plain:
+    """Can be referenced weakly, and has no memory of its own."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def test_an_object_without_views_is_cached_at_its_cost_wherever_it_was_read() -> None:
+    with Store("demo") as store:
+        key = store.put([Plain("x" * 200_000)])
+        assert store.get(key) is store.get(key)
+        assert store.cache.nbytes > 200_000
 
 
 # --- Threads ------------------------------------------------------------------
@@ -457,3 +474,31 @@ def test_a_forked_child_can_use_and_close_its_copy(store: Store[Any]) -> None:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert store.get(key) == "before"
+
+
+@pytest.mark.parametrize("shape", [(100,), (200_000,)], ids=["read", "mapped"])
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: {"weights": x}], ids=["array", "dict"])
+def test_a_task_that_writes_to_its_array_changes_nothing_for_the_next(
+    shape: tuple[int, ...], wrap: Callable[[Any], Any]
+) -> None:
+    with Store("written", populate_target=False) as store:
+        pickled = pickle.dumps(store.proxy(wrap(np.ones(shape))))
+        seen, held = [], []
+        for _ in range(3):
+            proxy = pickle.loads(pickled)
+            array = proxy["weights"] if isinstance(proxy, dict) else proxy
+            array += 1
+            seen.append(float(array.sum()))
+            held.append(proxy)
+        assert seen == [2.0 * shape[0]] * 3
+
+
+def test_the_bytes_of_an_array_are_asked_of_the_medium_once() -> None:
+    connector = LocalConnector()
+    with Store("kept", connector, populate_target=False) as store:
+        key = store.put(np.ones(1000))
+        first, second = store.get(key), store.get(key)
+        assert (store.cache.hits, store.cache.misses) == (1, 1)
+        assert not np.shares_memory(first, second)
+        assert first.flags.writeable
+        assert second.flags.writeable

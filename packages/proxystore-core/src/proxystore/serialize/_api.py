@@ -9,11 +9,18 @@ from proxystore.errors import ForbiddenSerializerError, SerializationError
 from proxystore.payload import Buffers, BytesLike, Payload
 from proxystore.serialize._builtin import CLOUDPICKLE, PICKLE
 from proxystore.serialize._contract import Dumped
-from proxystore.serialize._format import Frame, Source, decode, encode, verify_content
+from proxystore.serialize._format import (
+    Frame,
+    Source,
+    buffer_count,
+    decode,
+    encode,
+    verify_content,
+)
 from proxystore.serialize._legacy import legacy_load
 from proxystore.serialize._registry import qualified_name, registry
 
-__all__ = ["deserialize", "is_bytes_like", "serialize"]
+__all__ = ["deserialize", "has_buffers", "is_bytes_like", "serialize"]
 
 
 def is_bytes_like(obj: object) -> TypeGuard[BytesLike]:
@@ -88,6 +95,15 @@ def deserialize(
     if verify:
         verify_content(source, frame)
     return _loaded(frame.identifier, lambda: _load(frame, readonly=readonly))
+
+
+def has_buffers(data: BytesLike) -> bool:
+    """Whether ``data`` is an object with memory of its own, such as an array.
+
+    `deserialize` then gives views of ``data``, which can be written if it can
+    be. Looks only at the first bytes, and at those of no other format.
+    """
+    return buffer_count(data) > 0
 
 
 def _source(data: Payload) -> Source:

@@ -17,7 +17,7 @@ from xxhash import xxh3_64, xxh3_64_intdigest
 from proxystore.errors import CorruptObjectError, UnsupportedVersionError
 from proxystore.payload import Buffers, BytesLike, Payload, flat_view
 
-__all__ = ["MAGIC", "Frame", "Source", "decode", "encode", "verify_content"]
+__all__ = ["MAGIC", "Frame", "Source", "buffer_count", "decode", "encode", "verify_content"]
 
 MAGIC = b"\x93PXS"
 VERSION = 1
@@ -152,6 +152,15 @@ class Source:
                 break
             pieces.append(view[max(start - begin, 0) : stop - begin])
         return pieces
+
+
+def buffer_count(data: BytesLike) -> int:
+    """How many out-of-band buffers the header tells of; 0 if it is none of ours."""
+    head = bytes(data[: _BEFORE_CHECK.size])
+    if len(head) < _BEFORE_CHECK.size or not head.startswith(MAGIC):
+        return 0
+    count: int = _BEFORE_CHECK.unpack(head)[-1]
+    return count
 
 
 def decode(source: Source) -> Frame:

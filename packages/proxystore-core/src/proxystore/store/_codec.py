@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import mmap
-from typing import Any
+from typing import Any, NamedTuple
 
 from proxystore.abc import Medium
 from proxystore.errors import SerializationError
 from proxystore.payload import Buffers, BytesLike, Payload
-from proxystore.serialize import deserialize, serialize
+from proxystore.serialize import deserialize, has_buffers, serialize
 from proxystore.store.options import StoreOptions, Verify
 from proxystore.store.types import DeserializerT, SerializerT
 
-__all__ = ["Codec", "is_mapped"]
+__all__ = ["Codec", "KeptBytes", "is_mapped"]
 
 _UNCHECKED_NBYTES = 1024 * 1024
+
+
+class KeptBytes(NamedTuple):
+    """What a cache keeps of an object of which each caller gets a view of its own."""
+
+    data: memoryview
+    """Read-only."""
 
 
 class Codec:
@@ -27,7 +34,7 @@ class Codec:
 
     def __init__(self, options: StoreOptions, medium: Medium) -> None:
         self._serializer, self._deserializer = options.serializer, options.deserializer
-        self._readonly = options.readonly
+        self.readonly = options.readonly
         in_memory = medium in {Medium.PROCESS, Medium.SHARED_MEMORY}
         self._checks_all = options.verify == Verify.ALWAYS.value or not in_memory
 
@@ -42,6 +49,10 @@ class Codec:
             raise TypeError("Serializer must return a bytes-like object.")
         return payload
 
+    def gives_views(self, data: BytesLike, deserializer: DeserializerT | None) -> bool:
+        """Whether what `load` gives is, or has, views of memory, as an array does."""
+        return (deserializer or self._deserializer) is None and has_buffers(data)
+
     def load(self, data: BytesLike, deserializer: DeserializerT | None) -> Any:
         """The object of ``data``, by ``deserializer`` or the store's.
 
@@ -51,7 +62,7 @@ class Codec:
         deserializer = deserializer or self._deserializer
         if deserializer is None:
             verify = self._checks_all or len(data) < _UNCHECKED_NBYTES
-            return deserialize(data, readonly=self._readonly, verify=verify)
+            return deserialize(data, readonly=self.readonly, verify=verify)
         try:
             # A copy: what programs pass here calls methods of bytes, or
             # json.loads, which takes no views.

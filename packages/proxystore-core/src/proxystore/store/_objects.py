@@ -10,7 +10,7 @@ from proxystore.abc import Capability, Connector, Key, Lifetime
 from proxystore.connectors.load import adapt, unadapted
 from proxystore.errors import SerializationError, StoreClosedError
 from proxystore.payload import BytesLike, payload_nbytes
-from proxystore.store._codec import Codec, is_mapped
+from proxystore.store._codec import Codec, KeptBytes, is_mapped
 from proxystore.store._flight import Flights
 from proxystore.store._watch import NO_WATCH, Watch
 from proxystore.store._whereabouts import Whereabouts
@@ -155,8 +155,9 @@ class ObjectStore(Generic[ConnectorT]):
     ) -> Any:
         """The object of ``key``, or ``default`` if there is none.
 
-        All callers get the same object while it is in the cache, so treat it
-        as shared; ask for ``readonly=True`` stores to have arrays enforce it.
+        Objects with memory of their own, such as arrays, data frames and
+        dicts of arrays, are new for each caller, who may write to them. Of others,
+        callers get the same one while it is in the cache: copy before changing it.
 
         Args:
             key: From this store, or from another one of the same medium.
@@ -170,7 +171,7 @@ class ObjectStore(Generic[ConnectorT]):
         self._check_open()
         watch = self.watch("store.get")
         tag = self._tag(key, deserializer)
-        found = self.cache.get(key, MISSING, tag=tag)
+        found = self._own(self.cache.get(key, MISSING, tag=tag), tag)
         watch.count("cache_misses" if found is MISSING else "cache_hits")
         if found is MISSING:
             found = self._flights.run((key, tag), partial(self._load, key, tag))
@@ -190,7 +191,9 @@ class ObjectStore(Generic[ConnectorT]):
         """
         self._check_open()
         tags = {key: self._tag(key, deserializer) for key in keys}
-        found = {key: self.cache.get(key, MISSING, tag=tag) for key, tag in tags.items()}
+        found = {
+            key: self._own(self.cache.get(key, MISSING, tag=tag), tag) for key, tag in tags.items()
+        }
         absent = [key for key, obj in found.items() if obj is MISSING]
         for key, data in zip(absent, self._connector.get_batch(absent), strict=True):
             found[key] = self._loaded(key, data, tags[key])
@@ -226,7 +229,7 @@ class ObjectStore(Generic[ConnectorT]):
 
     def _load(self, key: Key, tag: tuple[Any, Any]) -> Any:
         # Again: a flight may have landed since the caller looked.
-        found = self.cache.peek(key, MISSING, tag=tag)
+        found = self._own(self.cache.peek(key, MISSING, tag=tag), tag)
         if found is not MISSING:
             return found
         watch = self.watch("store.get")
@@ -238,6 +241,16 @@ class ObjectStore(Generic[ConnectorT]):
         watch.lap("connector")
         if data is None:
             return MISSING
+        # What appeared since its generation was asked for has none to be known by:
+        # cached, it would answer for the absent object that it is after an evict.
+        keeps = self._replaceable is None or tag[1] is not None
+        gives_views = self._codec.gives_views(data, tag[0])
+        is_callers = gives_views and not self._codec.readonly
+        if is_callers:
+            # Nobody else may get it, or `x += 1` in one task would change what the
+            # next one computes with. Mapping it anew costs less than keeping bytes.
+            keeps = keeps and not is_mapped(data) and self.cache.has_room(len(data))
+            data = memoryview(data).toreadonly() if keeps else data
         try:
             obj = self._codec.load(data, tag[0])
         except SerializationError as error:
@@ -246,11 +259,15 @@ class ObjectStore(Generic[ConnectorT]):
         watch.lap("deserialize")
         watch.note("object_size", len(data))
         watch.stop(key, total=False)
-        # What appeared since its generation was asked for has none to be known by:
-        # cached, it would answer for the absent object that it is after an evict.
-        if self._replaceable is None or tag[1] is not None:
-            self.cache.set(key, obj, len(data), tag=tag, weak=is_mapped(data))
+        if keeps:
+            kept = KeptBytes(memoryview(data)) if is_callers else obj
+            weak = gives_views and is_mapped(data)
+            self.cache.set(key, kept, len(data), tag=tag, weak=weak)
         return obj
+
+    def _own(self, found: Any, tag: tuple[Any, Any]) -> Any:
+        """What was found in the cache, as something that the caller may write to."""
+        return self._codec.load(found.data, tag[0]) if type(found) is KeptBytes else found
 
     def _tag(self, key: Key, deserializer: DeserializerT | None) -> tuple[Any, Any]:
         """What an object in the cache must agree in to be the one that is asked for.

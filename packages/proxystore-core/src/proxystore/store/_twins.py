@@ -76,7 +76,7 @@ class AsyncObjectStore(ObjectStore[ConnectorT]):
         else:
             # It asks the medium, for which an event loop must not wait.
             tag = await _in_background(partial(self._tag, key, deserializer))
-        found = self.cache.get(key, MISSING, tag=tag)
+        found = self._own(self.cache.get(key, MISSING, tag=tag), tag)
         watch.count("cache_misses" if found is MISSING else "cache_hits")
         if found is MISSING and self._is_async:
             found = await self._flights.arun((key, tag), partial(self._aload, key, tag))
@@ -125,7 +125,7 @@ class AsyncObjectStore(ObjectStore[ConnectorT]):
 
     async def _aload(self, key: Key, tag: tuple[Any, Any]) -> Any:
         # Again: a flight may have landed since the caller looked.
-        found = self.cache.peek(key, MISSING, tag=tag)
+        found = self._own(self.cache.peek(key, MISSING, tag=tag), tag)
         if found is not MISSING:
             return found
         watch = self.watch("store.get")

@@ -32,8 +32,9 @@ class Store(ProxyingStore[ConnectorT]):
     store closes it. Thread safe, and usable in a forked child. Other processes
     get a store by resolving its proxies, or by its `url` or `config`.
 
-    Objects are immutable. What `get` and proxies give is shared by all who ask
-    in this process while it is cached.
+    Objects are immutable. What `get` and proxies give of arrays and the like
+    belongs to whoever asked; other objects are shared by all who ask in this
+    process while they are cached (see `get`).
 
     Args:
         name: A label. Several stores may have the same.
@@ -43,7 +44,8 @@ class Store(ProxyingStore[ConnectorT]):
         deserializer: The inverse of ``serializer``; it is given `bytes`.
         cache_size: Most objects to cache in this process; 0 caches none.
         cache_nbytes: Most bytes of private memory that they may take. Views of
-            shared memory are cached only while somebody uses them, and cost nothing.
+            shared memory are not kept: it costs less to map them anew. Those of a
+            ``readonly`` store are shared while somebody uses them.
         metrics: Measure what the store does; see `proxystore.store.metrics`.
         populate_target: Let proxies of this process hold the object that they
             were made of, rather than get it from the store.

@@ -81,15 +81,15 @@ class LRUCache:
             nbytes: What the object costs; over `max_nbytes` it is not kept.
             tag: `get` must name an equal one.
             weak: Keep the object only while somebody else does, at no cost.
-                Objects that cannot be referenced weakly are kept strongly.
+                One that cannot be referenced weakly is not kept.
         """
+        entry = _Entry(value, is_weak=False, nbytes=nbytes, tag=tag)
         if weak:
             try:
                 entry = _Entry(weakref.ref(value), is_weak=True, nbytes=0, tag=tag)
             except TypeError:
-                entry = _Entry(value, is_weak=False, nbytes=nbytes, tag=tag)
-        else:
-            entry = _Entry(value, is_weak=False, nbytes=nbytes, tag=tag)
+                self.evict(key)
+                return
         with self._lock:
             dropped = [self._drop(key)]
             if entry.nbytes <= self.max_nbytes:
@@ -99,6 +99,10 @@ class LRUCache:
                 dropped.append(self._drop(next(iter(self._entries))))
         # Outside of the lock: the last reference to an object may run any code.
         del dropped
+
+    def has_room(self, nbytes: int) -> bool:
+        """Whether an object of this cost would be kept at all."""
+        return self.maxsize > 0 and nbytes <= self.max_nbytes
 
     def exists(self, key: Hashable) -> bool:
         """Whether there is an object of ``key``, whatever its tag."""
