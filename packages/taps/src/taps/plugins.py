@@ -29,6 +29,8 @@ __all__ = [
     "plugin_names",
 ]
 
+_REPORT_IT = "Report it to the distribution that provides it."
+
 
 class PluginConfig(BaseModel, ABC):
     """Options of one plugin, checked when they are given.
@@ -91,12 +93,15 @@ def load_plugin(kind: Plugin, name: str, base: type[PluginT]) -> type[PluginT]:
         config = entry_point.load()
     except ImportError as exc:
         raise PluginLoadError(kind.value, name, str(exc), _advice(entry_point)) from exc
+    except Exception as exc:  # Importing a stranger's module may raise anything.
+        reason = f"importing it raised {type(exc).__name__}: {exc}"
+        raise PluginLoadError(kind.value, name, reason, _REPORT_IT) from exc
     if not (isinstance(config, type) and issubclass(config, base)):
         raise PluginLoadError(
             kind.value,
             name,
             f"{entry_point.value} is not a subclass of {base.__name__}",
-            "Report it to the distribution that provides it.",
+            _REPORT_IT,
         )
     return config
 
