@@ -136,6 +136,11 @@ def test_a_mistake_in_a_file_is_named_too(tmp_path: Path, text: str, says: str) 
     assert says in str(caught.value)
 
 
+def test_none_inside_the_value_of_an_option_stays_text() -> None:
+    config = parse_run(["--app", "mapreduce", "--run.env-vars", '{"BACKEND": "none"}'])
+    assert config.run.env_vars == {"BACKEND": "none"}
+
+
 def test_an_unknown_plugin_lists_the_known_ones() -> None:
     with pytest.raises(UnknownPluginError, match="process-pool, serial, thread-pool"):
         Config.from_mapping({"app": "mapreduce", "engine": {"executor": "x"}})

@@ -147,7 +147,7 @@ class Config(_Section):
         for path in SELECTIONS:
             _build_plugin(plain, path, problems)
         if problems:
-            raise UsageError(problems)
+            raise UsageError(list(dict.fromkeys(problems)))
         try:
             return cls.model_validate(plain)
         except ValidationError as exc:
@@ -243,9 +243,10 @@ def _build_plugin(plain: dict[str, Any], path: tuple[str, ...], problems: list[s
         problems.extend(problems_of(exc, config, path))
 
 
-def _without_none_strings(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_none_strings(item) for key, item in value.items()}
+def _without_none_strings(value: Any, path: tuple[str, ...] = ()) -> Any:
+    # Not inside the value of an option: an environment variable may well be "none".
+    if isinstance(value, Mapping) and (len(path) < 2 or path in SELECTIONS):
+        return {key: _without_none_strings(item, (*path, key)) for key, item in value.items()}
     return None if value == "none" else value
 
 
