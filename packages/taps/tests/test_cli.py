@@ -108,6 +108,28 @@ def test_list_describes_every_kind_of_plugin(taps: Taps) -> None:
     assert "not usable" not in text.replace("cholesky       not usable", "")
 
 
+@pytest.mark.slow
+def test_a_plugin_that_raises_on_import_does_not_hide_the_others(
+    tmp_path: Path, slow_app: dict[str, str], taps: Taps
+) -> None:
+    (tmp_path / "site/slow_app.py").write_text("raise RuntimeError('not today')")
+    process = taps("list", PYTHONPATH=slow_app["PYTHONPATH"])
+    assert process.returncode == 0, process.stderr
+    assert "RuntimeError: not today" in process.stdout
+    assert "thread-pool" in process.stdout
+
+
+@pytest.mark.slow
+def test_a_run_that_failed_shows_the_error_once_and_logs_the_traceback(
+    taps: Taps, tmp_path: Path
+) -> None:
+    process = taps("run", "--app", "mapreduce", "--app.data-dir", "no", "--run.dir-format", "x")
+    assert process.returncode == 1
+    assert "Traceback" not in process.stderr
+    assert "there is no such directory" in process.stdout
+    assert "Traceback" in (tmp_path / "x/log.txt").read_text()
+
+
 LIGHT = """
 import sys
 import taps, taps.cli

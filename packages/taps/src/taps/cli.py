@@ -81,7 +81,7 @@ def _print_summary(outcome: RunOutcome) -> None:
         "run": str(outcome.run_dir),
     }
     if outcome.error is not None:
-        rows["error"] = outcome.error
+        rows["error"] = f"{outcome.error}\n{'':<14}(the traceback is in its log file)"
     for name, text in rows.items():
         print(f"{name:<14}{text}")
 

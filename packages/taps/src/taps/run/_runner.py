@@ -90,7 +90,6 @@ def run(config: Config, *, progress: Progress = no_progress) -> RunOutcome:
 
     Raises:
         RunError: There can be no run directory.
-        PluginLoadError: The app or transformer needs something that is not installed.
         KeyboardInterrupt: Ctrl-C. Workers were ended, and result and records written.
     """
     outcome = _blank_outcome(config, make_run_dir(config))
@@ -106,7 +105,8 @@ def run(config: Config, *, progress: Progress = no_progress) -> RunOutcome:
             outcome.interrupted, outcome.detail = True, "The run was interrupted."
             raise
         except Exception as exc:
-            logger.exception("The run failed.")
+            # Not at the level of a terminal, which is shown the error itself.
+            logger.info("The run failed.", exc_info=True)
             outcome.error = f"{type(exc).__name__}: {exc}"
             outcome.detail = "The run failed, so that there is nothing to verify."
         finally:
