@@ -79,8 +79,10 @@ def test_without_room_in_shared_memory_proxies_go_through_files(
 
 def made_run(way: str, makespan_s: float, *, verified: bool = True) -> Run:
     return Run(
-        Path(), "app", {}, "process-pool", way, "none", verified, "", makespan_s, 0.0, "host", ()
-    )
+        path=Path(), app="app", parameters={}, executor="process-pool", transformer=way,
+        filter="none", verified=verified, detail="", makespan_s=makespan_s, start_time=0.0,
+        hostname="host", n_tasks=0, failed=0, by_value_nbytes=0, by_reference_nbytes=0, tasks=(),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

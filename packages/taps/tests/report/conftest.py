@@ -53,6 +53,10 @@ def task_line(
     }
 
 
+def _total(tasks: Sequence[dict[str, Any]], *names: str) -> int:
+    return sum(line[name] for line in tasks for name in names)
+
+
 @pytest.fixture
 def task() -> Callable[..., dict[str, Any]]:
     return task_line
@@ -87,6 +91,11 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
             "start_time": START - 2.0,
             "phases_s": {"setup": 2.0, "run": makespan_s},
             "hostname": "node1",
+            "error": None,
+            "tasks": len(tasks),
+            "failed": sum(not line["success"] for line in tasks),
+            "bytes_by_value": _total(tasks, "argument_bytes", "result_bytes"),
+            "bytes_by_reference": _total(tasks, "input_transform_bytes", "result_transform_bytes"),
         }
         (directory / "result.json").write_text(json.dumps(summary | result))
         return directory

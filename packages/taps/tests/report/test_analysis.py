@@ -59,7 +59,10 @@ def test_the_parts_add_up_to_workers_times_makespan(times: list[list[float]]) ->
             f"worker{index}", start, end, 0.0, end - start, 0.0))
         for index, (dispatch, start, end, received) in enumerate(times)
     )  # fmt: skip
-    run = Run(Path(), "app", {}, "serial", "none", "none", True, "", 100.0, 0.0, "host", tasks)
+    run = Run(
+        Path(), "app", {}, "serial", "none", "none", True, "", 100.0, 0.0, "host",
+        len(tasks), 0, 0, 0, tasks,
+    )  # fmt: skip
 
     assert sum(dataclasses.astuple(time_split(run))) == pytest.approx(100.0 * len(tasks))
 

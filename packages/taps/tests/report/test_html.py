@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from taps.errors import RunError
 from taps.report import read_run, write_html
 from taps.report.html import render_html
 
@@ -143,3 +144,8 @@ def test_writing_makes_directories_and_gives_the_path(pair: list[Path], tmp_path
 
     assert target == tmp_path / "deep" / "report.html"
     assert target.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_a_report_that_cannot_be_written_is_an_error(pair: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="Name another file"):
+        write_html([read_run(path) for path in pair], tmp_path)

@@ -30,14 +30,28 @@ def test_a_run_is_read_whole(make_run: MakeRun, task: MakeTask) -> None:
     assert (run.by_value_nbytes, run.by_reference_nbytes, run.failed) == (120, 7, 1)
 
 
-def test_a_run_without_records_has_no_tasks(make_run: MakeRun) -> None:
-    directory = make_run("one")
+def test_a_run_without_records_still_says_what_it_did(make_run: MakeRun) -> None:
+    directory = make_run("one", failed=1, bytes_by_value=80, bytes_by_reference=7)
     (directory / "config.toml").write_text(
         '[app]\nname = "cholesky"\n[engine]\ntask_record_file_name = "none"\n'
     )
     (directory / "tasks.jsonl").unlink()
 
-    assert read_run(directory).tasks == ()
+    run = read_run(directory)
+    assert run.tasks == ()
+    assert (run.failed, run.by_value_nbytes, run.by_reference_nbytes) == (1, 80, 7)
+
+
+def test_a_run_that_failed_says_why(make_run: MakeRun) -> None:
+    run = read_run(make_run("one", verified=False, error="ValueError: no", detail="It failed."))
+    assert run.detail == "ValueError: no"
+
+
+def test_files_of_another_shape_are_refused(make_run: MakeRun) -> None:
+    directory = make_run("one")
+    (directory / "config.toml").write_text('app = "x"\n[engine]\ntask_record_file_name = "none"\n')
+    with pytest.raises(RunError, match="not what this version writes"):
+        read_run(directory)
 
 
 def test_a_task_that_never_ran_is_kept(make_run: MakeRun, task: MakeTask) -> None:

@@ -88,10 +88,12 @@ def _yes(run: Run) -> str:
 
 def _rows(first: Run, second: Run) -> Iterator[tuple[str, float, float, Callable[[float], str]]]:
     yield "makespan", first.makespan_s, second.makespan_s, seconds_text
-    yield "tasks", len(first.tasks), len(second.tasks), _whole
+    yield "tasks", first.n_tasks, second.n_tasks, _whole
     yield "failed", first.failed, second.failed, _whole
     yield "moved by value", first.by_value_nbytes, second.by_value_nbytes, bytes_text
     yield "moved by reference", first.by_reference_nbytes, second.by_reference_nbytes, bytes_text
+    if not (first.tasks and second.tasks):
+        return  # Without task records nobody knows where the time went.
     splits: tuple[TimeSplit, TimeSplit] = (time_split(first), time_split(second))
     for name, field in _SPLIT:
         left, right = (getattr(split, field) for split in splits)

@@ -9,6 +9,7 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
+from taps.errors import RunError
 from taps.report._svg import Bar, Span, gantt, stacked_bars
 from taps.report.analysis import (
     NameSummary,
@@ -45,11 +46,15 @@ def write_html(runs: Sequence[Run], path: str | os.PathLike[str]) -> Path:
 
     Raises:
         ValueError: There are no runs.
-        OSError: The file cannot be written.
+        RunError: The file cannot be written.
     """
-    target = Path(path).absolute()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(render_html(runs), encoding="utf-8")
+    target, text = Path(path).absolute(), render_html(runs)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+    except OSError as exc:
+        advice = "Name another file to write the report to."
+        raise RunError(f"report {str(target)!r}", str(exc), advice) from exc
     return target
 
 
@@ -110,7 +115,7 @@ def _card(label: str, run: Run, first: Run) -> str:
     badge = ("good", "verified") if run.verified else ("bad", "not verified")
     facts = {
         "executor": escape(run.executor),
-        "tasks": f"{len(run.tasks):,}" + (f", {run.failed:,} failed" if run.failed else ""),
+        "tasks": f"{run.n_tasks:,}" + (f", {run.failed:,} failed" if run.failed else ""),
         "via executor": bytes_text(run.by_value_nbytes),
         "into store": bytes_text(run.by_reference_nbytes),
     }

@@ -66,7 +66,15 @@ class Run:
     start_time: float
     """When the application began, seconds since the epoch."""
     hostname: str
+    n_tasks: int
+    failed: int
+    """Tasks that failed or were cancelled."""
+    by_value_nbytes: int
+    """Bytes of arguments and results that went through the executor."""
+    by_reference_nbytes: int
+    """Bytes of arguments and results that went into the store."""
     tasks: tuple[TaskRecord, ...]
+    """Empty if the run was told to keep no records."""
 
     @property
     def problem(self) -> str:
@@ -85,21 +93,6 @@ class Run:
         """How objects were passed, for a reader."""
         return _WAYS.get(self.transformer, f"by {self.transformer}")
 
-    @property
-    def by_value_nbytes(self) -> int:
-        """Bytes of arguments and results that went through the executor."""
-        return sum(task.by_value_nbytes for task in self.tasks)
-
-    @property
-    def by_reference_nbytes(self) -> int:
-        """Bytes of arguments and results that went into the store."""
-        return sum(task.by_reference_nbytes for task in self.tasks)
-
-    @property
-    def failed(self) -> int:
-        """Tasks that failed or were cancelled."""
-        return sum(not task.success for task in self.tasks)
-
 
 def read_run(path: str | os.PathLike[str]) -> Run:
     """Read a run directory; holds every task record in memory, some 0.5 KB each.
@@ -115,7 +108,7 @@ def read_run(path: str | os.PathLike[str]) -> Run:
     result = _json(directory / "result.json")
     try:
         return _run(directory, config, result, tuple(_task_records(directory, config)))
-    except (KeyError, TypeError, ValueError) as exc:
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
         found = f"its files are not what this version writes ({type(exc).__name__}: {exc})"
         raise RunError(f"run {str(path)!r}", found, "Run it again with this version.") from exc
 
@@ -134,10 +127,14 @@ def _run(
         transformer=result["transformer"] or "none",
         filter=result["filter"] or "none",
         verified=bool(result["verified"]),
-        detail=result["detail"],
+        detail=result["error"] or result["detail"],
         makespan_s=float(result["makespan_s"]),
         start_time=result["start_time"] + result["phases_s"].get("setup", 0.0),
         hostname=result["hostname"],
+        n_tasks=result["tasks"],
+        failed=result["failed"],
+        by_value_nbytes=result["bytes_by_value"],
+        by_reference_nbytes=result["bytes_by_reference"],
         tasks=tasks,
     )
 
