@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Concatenate, NamedTuple, ParamSpec, Self, Type
 from proxystore._internal.node import this_node
 from proxystore.abc import Acknowledgement, Capability, Connector, Medium
 from proxystore.connectors._file.address import Address, acknowledgement
+from proxystore.connectors._file.attachment import Attachment
 from proxystore.connectors._file.directory import Directory
 from proxystore.connectors._file.failures import explained
 from proxystore.connectors._file.lease import (
@@ -35,12 +36,9 @@ from proxystore.connectors._file.sweep import Collected, collect, objects, remov
 from proxystore.connectors._file.writing import Temporary, write_all
 from proxystore.connectors._ids import checked_id, fresh_id
 from proxystore.errors import (
-    ClosedError,
     KeyAlreadySetError,
     KeyNotSetError,
     MediumGoneError,
-    NotOwnerError,
-    ObjectOnOtherHostError,
 )
 from proxystore.payload import BytesLike, Payload, payload_nbytes
 
@@ -96,7 +94,7 @@ def _in_present_directory(
         try:
             return operation(self, *args, **kwargs)
         except MediumGoneError:
-            if not self._leave():
+            if not self._attachment.leave():
                 raise
         return operation(self, *args, **kwargs)
 
@@ -168,20 +166,18 @@ class FileConnector(Connector[FileKey]):
 
     def _open(self, directory: Directory, level: Acknowledgement, *, clear: bool) -> None:
         node = this_node() if directory.is_in_memory else None
-        self._set_up(Address(directory.path, node, level), clear=clear)
-        self._directory: Directory | None = directory
+        address = Address(directory.path, node, level)
+        self._set_up(Attachment(address, directory, clear=clear))
 
-    def _set_up(self, address: Address, *, clear: bool) -> None:
-        self._address = address
-        self._clear = clear
-        self._directory = None
-        self._closed = False
-        self._durable = address.acknowledge is Acknowledgement.DISK
+    def _set_up(self, attachment: Attachment) -> None:
+        self._attachment = attachment
+        self._address = attachment.address
+        self._durable = self._address.acknowledge is Acknowledgement.DISK
         # Set by the first lease: only then is there something to sweep.
         self._next_sweep: float | None = None
 
     def __repr__(self) -> str:
-        return f"<FileConnector {self.url}>"
+        return repr(self._attachment)
 
     @property
     def url(self) -> str:
@@ -214,7 +210,7 @@ class FileConnector(Connector[FileKey]):
     @classmethod
     def _attached(cls, address: Address) -> Self:
         made = cls.__new__(cls)
-        made._set_up(address.completed(), clear=False)
+        made._set_up(Attachment(address.completed()))
         return made
 
     @property
@@ -232,11 +228,11 @@ class FileConnector(Connector[FileKey]):
     @property
     def is_owner(self) -> bool:
         """Whether this connector owns its directory, in this process."""
-        return self._directory is not None and self._directory.is_owner
+        return self._attachment.is_owner
 
     @_in_present_directory
     def put(self, payload: Payload, *, ttl: float | None = None) -> FileKey:
-        directory = self._directory or self._attach()
+        directory = self._attachment.directory()
         try:
             with Temporary(directory) as temporary:
                 self._fill(directory, temporary, payload, ttl)
@@ -259,14 +255,14 @@ class FileConnector(Connector[FileKey]):
         return keys
 
     def new_key(self, object_id: str | None = None) -> FileKey:
-        self._require_open()
+        self._attachment.require_open()
         key = FileKey(fresh_id() if object_id is None else object_id)
         checked_id(key, FileKey)
         return key
 
     @_in_present_directory
     def set(self, key: FileKey, payload: Payload, *, ttl: float | None = None) -> None:
-        directory = self._directory or self._attach()
+        directory = self._attachment.directory()
         name = checked_id(key, FileKey)
         try:
             with Temporary(directory) as temporary:
@@ -286,7 +282,7 @@ class FileConnector(Connector[FileKey]):
     @_in_present_directory
     def replace(self, key: FileKey, payload: Payload) -> None:
         """As `Replaceable.replace`. The object keeps its time to live."""
-        directory = self._directory or self._attach()
+        directory = self._attachment.directory()
         name = checked_id(key, FileKey)
         try:
             with Temporary(directory) as temporary:
@@ -316,7 +312,7 @@ class FileConnector(Connector[FileKey]):
 
     @_in_present_directory
     def _read(self, key: FileKey, offset: int, length: int | None) -> BytesLike | None:
-        directory = self._directory or self._attach()
+        directory = self._attachment.directory()
         name = checked_id(key, FileKey)
         try:
             try:
@@ -342,12 +338,12 @@ class FileConnector(Connector[FileKey]):
 
     def evict(self, key: FileKey) -> None:
         """As `Connector.evict`. In a directory that is gone there is nothing to evict."""
-        directory = self._directory or self._attach()
+        directory = self._attachment.directory()
         name = checked_id(key, FileKey)
         try:
             _unlink(directory, name)
         except FileNotFoundError:
-            if not directory.is_present and self._leave():
+            if not directory.is_present and self._attachment.leave():
                 with suppress(MediumGoneError):
                     self.evict(key)
         except OSError as error:
@@ -355,7 +351,7 @@ class FileConnector(Connector[FileKey]):
 
     @_in_present_directory
     def touch(self, key: FileKey, ttl: float | None) -> bool:
-        directory = self._directory or self._attach()
+        directory = self._attachment.directory()
         name = checked_id(key, FileKey)
         expires_ns = expiry_after(ttl)
         try:
@@ -385,7 +381,7 @@ class FileConnector(Connector[FileKey]):
         Raises:
             ConnectorUnavailableError: The directory cannot be read or is gone.
         """
-        directory = self._directory or self._attach()
+        directory = self._attachment.directory()
         directory.require_present()
         return _entries(directory)
 
@@ -398,7 +394,7 @@ class FileConnector(Connector[FileKey]):
         Raises:
             ConnectorUnavailableError: The directory cannot be read or is gone.
         """
-        directory = self._directory or self._attach()
+        directory = self._attachment.directory()
         try:
             directory.require_present()
             return collect(directory)
@@ -407,54 +403,7 @@ class FileConnector(Connector[FileKey]):
 
     def close(self, *, clear: bool | None = None) -> None:
         """As `Connector.close`. Only an owner made with ``clear=True`` clears by default."""
-        if self._closed:
-            return
-        directory = self._directory
-        is_owner = self.is_owner
-        if clear and not is_owner:
-            raise NotOwnerError(self._address.path)
-        self._closed = True
-        self._directory = None
-        if directory is None:
-            return
-        try:
-            if is_owner and (self._clear if clear is None else clear):
-                directory.clear()
-        except OSError as error:
-            raise explained(error, directory.path) from error
-        finally:
-            directory.disown()
-
-    def _attach(self) -> Directory:
-        """Open the directory of a connector that was made from a config or URL."""
-        self._require_open()
-        node = self._address.node
-        if node is not None and not node.is_here():
-            where = f"shared memory ({self._address.path})"
-            raise ObjectOnOtherHostError(where, str(node), str(this_node()))
-        directory = Directory.attach(self._address.path)
-        self._directory = directory
-        try:
-            # Another thread may have closed it meanwhile, and saw nothing to let go of.
-            self._require_open()
-        except ClosedError:
-            self._directory = None
-            raise
-        return directory
-
-    def _leave(self) -> bool:
-        """Let go of a directory that is gone, so that the next use attaches to another.
-
-        Whether there was one to let go of: an owner keeps what it made.
-        """
-        if self._directory is None or self.is_owner:
-            return False
-        self._directory = None
-        return True
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise ClosedError(repr(self))
+        self._attachment.close(clear=clear)
 
     def _fill(
         self, directory: Directory, temporary: Temporary, payload: Payload, ttl: float | None
@@ -483,7 +432,7 @@ class FileConnector(Connector[FileKey]):
 
     @_in_present_directory
     def _status_of(self, key: FileKey) -> os.stat_result | None:
-        directory = self._directory or self._attach()
+        directory = self._attachment.directory()
         name = checked_id(key, FileKey)
         try:
             status = _status(directory, name)
