@@ -8,9 +8,10 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError, ProcessPoolExecutor
-from typing import Literal, ParamSpec, TypeVar
+from multiprocessing.process import BaseProcess
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from pydantic import Field
 
@@ -40,9 +41,10 @@ class ProcessPool(ProcessPoolExecutor):
             mp_context=multiprocessing.get_context(context),
             initializer=_start_worker,
         )
-
         self._watched: set[int] = set()
-        self._closing = threading.Event()
+        self._watchers: list[threading.Thread] = []
+        self._ending = threading.Lock()
+        self._closing = False
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """As `ProcessPoolExecutor.submit`."""
@@ -56,30 +58,45 @@ class ProcessPool(ProcessPoolExecutor):
     # Its signature is that of concurrent.futures.Executor.
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
         """As `ProcessPoolExecutor.shutdown`."""
-        self._closing.set()
+        with self._ending:
+            self._closing = True
         super().shutdown(wait, cancel_futures=cancel_futures)
+        if wait:
+            # A process that is forked later must not find a thread that still ends.
+            for watcher in self._watchers:
+                watcher.join()
 
     def terminate(self) -> None:
         """End the workers now. Their tasks, and those queued, fail with `BrokenProcessPool`."""
+        with self._ending:
+            self._end_workers()
+
+    def _end_workers(self) -> None:
         # Before terminate_workers() of Python 3.14, nothing public knows which they are.
         for process in list((self._processes or {}).values()):
             process.terminate()
-        if self._result_queue is not None:
+        results: Any = self._result_queue  # Any: nothing public knows its two ends.
+        if results is not None and not results._writer.closed:
             # A worker that dies while it sends leaves half a message, and the pool would
             # wait for the rest for ever, since it holds the other end of the pipe itself.
-            self._result_queue._writer.close()  # type: ignore[attr-defined]
+            results._writer.close()
 
     def _watch_new_workers(self) -> None:
-        workers = dict(self._processes)
-        sentinels = [worker.sentinel for pid, worker in workers.items() if pid not in self._watched]
-        self._watched |= workers.keys()
+        # A copy: another thread may submit, and start a worker, at the same time.
+        known = dict(self._processes)
+        workers = [worker for pid, worker in known.items() if pid not in self._watched]
+        self._watched.update(known)
+        watcher = threading.Thread(
+            target=self._watch, args=(workers,), name="watch-workers", daemon=True
+        )
+        self._watchers.append(watcher)
+        watcher.start()
 
-        def watch() -> None:
-            multiprocessing.connection.wait(sentinels)
-            if not self._closing.is_set():
-                self.terminate()
-
-        threading.Thread(target=watch, name="watch-workers", daemon=True).start()
+    def _watch(self, workers: Sequence[BaseProcess]) -> None:
+        multiprocessing.connection.wait([worker.sentinel for worker in workers])
+        with self._ending:
+            if not self._closing:
+                self._end_workers()
 
 
 @contextlib.contextmanager
