@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from proxystore.abc import Capability, Key
 from proxystore.errors import InvalidKeyError, KeyAlreadySetError, KeyNotSetError
-from proxystore.payload import Buffers, as_bytes
+from proxystore.payload import Buffers
 from proxystore.testing._claims import Suite
 from proxystore.testing._objects import read
-from proxystore.testing._samples import LARGE_NBYTES, MALFORMED_IDS, examples, pattern
+from proxystore.testing._samples import LARGE_NBYTES, MALFORMED_IDS, Content, examples, pattern
 from proxystore.testing._subject import Subject
 
 __all__ = ["DeferrableContract", "RangedContract", "ReplaceableContract"]
@@ -47,7 +47,7 @@ class DeferrableContract(Suite):
     def test_set_creates_the_object(self, connector: Subject, payload: bytes | Buffers) -> None:
         key = connector.new_key()
         connector.set(key, payload)
-        assert as_bytes(payload) == read(connector, key)
+        assert Content(payload) == Content(read(connector, key))
 
     def test_set_copies_the_buffer(self, connector: Subject) -> None:
         key, source = connector.new_key(), bytearray(b"as it was")
@@ -105,7 +105,7 @@ class DeferrableContract(Suite):
         with ThreadPoolExecutor(threads) as pool:
             won = list(pool.map(contend, range(threads)))
         assert won.count(True) == 1
-        assert pattern(5000, won.index(True)) == read(connector, key)
+        assert Content(pattern(5000, won.index(True))) == Content(read(connector, key))
 
 
 class ReplaceableContract(Suite):
@@ -124,8 +124,8 @@ class ReplaceableContract(Suite):
         old = connector.get(key)
         connector.replace(key, pattern(nbytes, 1))
         assert old is not None
-        assert pattern(nbytes) == bytes(old)
-        assert pattern(nbytes, 1) == read(connector, key)
+        assert Content(pattern(nbytes)) == Content(old)
+        assert Content(pattern(nbytes, 1)) == Content(read(connector, key))
 
     def test_replace_copies_the_buffer(self, connector: Subject) -> None:
         key, source = connector.put(b"old"), bytearray(b"as it was")
@@ -199,7 +199,8 @@ class RangedContract(Suite):
         for offset, length in ((0, LARGE_NBYTES), (4095, 2), (LARGE_NBYTES - 5, 100)):
             found = connector.get_range(key, offset, length)
             assert found is not None
-            assert pattern(LARGE_NBYTES)[offset : offset + length] == bytes(found)
+            expected = pattern(LARGE_NBYTES)[offset : offset + length]
+            assert Content(expected) == Content(found)
 
     @pytest.mark.parametrize(("offset", "length"), [(-1, 1), (0, -1), (-5, -5)])
     def test_a_negative_range_is_refused(

@@ -14,7 +14,7 @@ from proxystore.errors import ClosedError, ConnectorUnavailableError, NotOwnerEr
 from proxystore.testing._claims import Suite, requires
 from proxystore.testing._forked import in_forked_child
 from proxystore.testing._objects import read
-from proxystore.testing._samples import pattern
+from proxystore.testing._samples import Content, pattern
 from proxystore.testing._subject import Subject
 
 __all__ = ["CloseContract", "ForkContract", "OwnershipContract", "ThreadContract"]
@@ -110,13 +110,13 @@ class ThreadContract(Suite):
             stored = [pair for pairs in pool.map(work, range(threads)) for pair in pairs]
             assert threads * each == len({key for key, _ in stored})
             found = list(pool.map(lambda pair: read(connector, pair[0]), stored))
-        assert [pattern(2000, n) for _, n in stored] == found
+        assert [Content(pattern(2000, n)) for _, n in stored] == [Content(data) for data in found]
 
     def test_threads_share_an_object(self, connector: Subject) -> None:
         key = connector.put(pattern(100_000))
         with ThreadPoolExecutor(8) as pool:
             found = set(pool.map(lambda _: read(connector, key), range(32)))
-        assert found == {pattern(100_000)}
+        assert {Content(data) for data in found} == {Content(pattern(100_000))}
 
 
 class ForkContract(Suite):

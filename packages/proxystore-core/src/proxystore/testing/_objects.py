@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxystore.abc import Key
-from proxystore.payload import Buffers, BytesLike, Payload, as_bytes
+from proxystore.payload import Buffers, BytesLike, Payload
 from proxystore.testing._claims import Suite
-from proxystore.testing._samples import LARGE_NBYTES, PAYLOADS, SIZES, examples, pattern
+from proxystore.testing._samples import LARGE_NBYTES, PAYLOADS, SIZES, Content, examples, pattern
 from proxystore.testing._subject import Subject
 
 __all__ = ["BatchContract", "BufferContract", "ObjectContract"]
@@ -30,11 +30,11 @@ class ObjectContract(Suite):
     @pytest.mark.parametrize("kind", PAYLOADS)
     def test_get_gives_what_was_put_as(self, connector: Subject, kind: str) -> None:
         payload = PAYLOADS[kind]()
-        assert as_bytes(payload) == read(connector, connector.put(payload))
+        assert Content(payload) == Content(read(connector, connector.put(payload)))
 
     @pytest.mark.parametrize("nbytes", SIZES)
     def test_objects_of_every_size_come_back(self, connector: Subject, nbytes: int) -> None:
-        assert pattern(nbytes) == read(connector, connector.put(pattern(nbytes)))
+        assert Content(pattern(nbytes)) == Content(read(connector, connector.put(pattern(nbytes))))
 
     @given(data=st.binary(max_size=400))
     @examples(20)
@@ -103,8 +103,8 @@ class BufferContract(Suite):
         source = bytearray(pattern(nbytes))
         plain, scattered = connector.put(source), connector.put(Buffers([source]))
         source[:] = bytes(nbytes)
-        assert pattern(nbytes) == read(connector, plain)
-        assert pattern(nbytes) == read(connector, scattered)
+        assert Content(pattern(nbytes)) == Content(read(connector, plain))
+        assert Content(pattern(nbytes)) == Content(read(connector, scattered))
 
     @pytest.mark.parametrize("nbytes", [16, LARGE_NBYTES])
     def test_a_buffer_survives_evict(self, connector: Subject, nbytes: int) -> None:
@@ -114,14 +114,14 @@ class BufferContract(Suite):
         # New objects may move into the memory that the evicted one had.
         connector.put_batch([bytes(nbytes), bytes(nbytes)])
         assert found is not None
-        assert pattern(nbytes) == bytes(found)
+        assert Content(pattern(nbytes)) == Content(found)
 
     @pytest.mark.parametrize("nbytes", [16, LARGE_NBYTES])
     def test_a_buffer_survives_close(self, connector: Subject, nbytes: int) -> None:
         found = connector.get(connector.put(pattern(nbytes)))
         connector.close()
         assert found is not None
-        assert pattern(nbytes) == bytes(found)
+        assert Content(pattern(nbytes)) == Content(found)
 
     @pytest.mark.parametrize("nbytes", [16, LARGE_NBYTES])
     def test_what_a_reader_writes_nobody_else_sees(self, connector: Subject, nbytes: int) -> None:
@@ -130,8 +130,8 @@ class BufferContract(Suite):
         assert earlier is not None
         assert mine is not None
         _scribble(mine)
-        assert pattern(nbytes) == bytes(earlier)
-        assert pattern(nbytes) == read(connector, key)
+        assert Content(pattern(nbytes)) == Content(earlier)
+        assert Content(pattern(nbytes)) == Content(read(connector, key))
 
 
 def _scribble(buffer: BytesLike) -> None:
@@ -147,7 +147,7 @@ class BatchContract(Suite):
         payloads: list[Payload] = [b"first", bytearray(b"second"), Buffers([b"thi", b"rd"]), b""]
         keys = connector.put_batch(payloads)
         assert isinstance(keys, list)
-        assert [as_bytes(p) for p in payloads] == [read(connector, key) for key in keys]
+        assert [Content(p) for p in payloads] == [Content(read(connector, key)) for key in keys]
 
     def test_put_batch_gives_equal_payloads_two_keys(self, connector: Subject) -> None:
         assert len(set(connector.put_batch([b"same"] * 3))) == 3

@@ -9,7 +9,7 @@ from proxystore.errors import KeyAlreadySetError
 from proxystore.testing._claims import Suite, requires
 from proxystore.testing._objects import read
 from proxystore.testing._peer import Peer
-from proxystore.testing._samples import LARGE_NBYTES, pattern
+from proxystore.testing._samples import LARGE_NBYTES, Content, pattern
 from proxystore.testing._subject import Subject
 
 __all__ = ["CrossProcessContract"]
@@ -27,7 +27,7 @@ class CrossProcessContract(Suite):
         with Peer(connector) as peer:
             assert b"" == bytes(peer.call("get", keys[0]))
             assert b"small" == bytes(peer.call("get", keys[1]))
-            assert pattern(LARGE_NBYTES) == bytes(peer.call("get", keys[2]))
+            assert Content(pattern(LARGE_NBYTES)) == Content(peer.call("get", keys[2]))
             assert peer.call("get", gone) is None
             assert peer.call("exists", gone) is False
 
@@ -52,7 +52,7 @@ class CrossProcessContract(Suite):
         with Peer(connector) as writer:
             key = connector.key_type(*writer.call("put", None, pattern(100_000)))
             writer.kill()
-        assert pattern(100_000) == read(connector, key)
+        assert Content(pattern(100_000)) == Content(read(connector, key))
 
     @requires(Capability.CROSS_PROCESS, Capability.DEFERRABLE)
     def test_of_processes_that_set_one_key_exactly_one_wins(self, connector: Subject) -> None:

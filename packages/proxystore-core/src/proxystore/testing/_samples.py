@@ -7,10 +7,11 @@ import functools
 from collections.abc import Callable
 
 from hypothesis import HealthCheck, settings
+from xxhash import xxh3_64_hexdigest
 
-from proxystore.payload import Buffers, Payload
+from proxystore.payload import Buffers, Payload, as_bytes
 
-__all__ = ["LARGE_NBYTES", "MALFORMED_IDS", "PAYLOADS", "SIZES", "examples", "pattern"]
+__all__ = ["LARGE_NBYTES", "MALFORMED_IDS", "PAYLOADS", "SIZES", "Content", "examples", "pattern"]
 
 LARGE_NBYTES = (1 << 20) + 3
 """Past the size at which connectors change from reading to mapping, and not a whole page."""
@@ -32,6 +33,27 @@ def examples(count: int) -> settings:
             HealthCheck.differing_executors,
         ],
     )
+
+
+class Content:
+    """The bytes of an object, told apart in a few words.
+
+    pytest explains how two `bytes` differ, which takes minutes for a megabyte
+    where it does so in full (as with ``CI`` set), and looks like a hang.
+    """
+
+    def __init__(self, payload: Payload) -> None:
+        self._data = as_bytes(payload)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Content) and self._data == other._data
+
+    def __hash__(self) -> int:
+        return hash(self._data)
+
+    def __repr__(self) -> str:
+        beginning = self._data[:16].hex(" ")
+        return f"<{len(self._data)} bytes, xxh3 {xxh3_64_hexdigest(self._data)}: {beginning} ...>"
 
 
 def pattern(nbytes: int, start: int = 0) -> bytes:

@@ -12,7 +12,7 @@ from typing import TypeVar
 from proxystore.abc import Capability
 from proxystore.testing._claims import Suite, requires
 from proxystore.testing._objects import read
-from proxystore.testing._samples import pattern
+from proxystore.testing._samples import Content, pattern
 from proxystore.testing._subject import Subject
 
 __all__ = ["AsyncContract", "LeasableContract", "WaitableContract"]
@@ -85,7 +85,7 @@ class LeasableContract(Suite):
         self.pass_time(self.ttl)
         connector.put(b"which may sweep")
         assert found is not None
-        assert pattern(100_000) == bytes(found)
+        assert Content(pattern(100_000)) == Content(found)
 
     @requires(Capability.DEFERRABLE, Capability.LEASABLE)
     def test_set_takes_a_ttl(self, connector: Subject) -> None:
