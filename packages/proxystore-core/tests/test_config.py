@@ -157,3 +157,15 @@ heavy = {"pydantic", "numpy", "importlib.metadata", "asyncio", "inspect", "hashl
 result = sorted(heavy & set(sys.modules))
 """
     assert run_python(code) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [({"stor_dir": "/x"}, "Did you mean 'store_dir'?"), ({}, "store_dir")],
+    ids=["typo", "missing"],
+)
+def test_a_connector_whose_options_do_not_fit_is_a_config_error(
+    options: dict[str, str], found: str
+) -> None:
+    with pytest.raises(ConfigError, match=found):
+        ConnectorConfig(kind="file", options=options).get_connector()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from proxystore.abc import Connector
@@ -17,6 +17,7 @@ __all__ = [
     "connector_from_url",
     "connector_type",
     "kind_of",
+    "new_connector",
     "unadapted",
 ]
 
@@ -100,16 +101,30 @@ def connector_from_config(kind: str, options: Mapping[str, Any]) -> Any:
         ConfigError: There is no such connector, or it has no such option.
         ConnectorNotInstalledError: It is one of this family, but not installed.
     """
+    return _made(kind, options, lambda cls: cls.from_config(dict(options)))
+
+
+def new_connector(kind: str, options: Mapping[str, Any]) -> Any:
+    """A connector of ``kind``, by its constructor: it may make its medium and own it.
+
+    Raises:
+        ConfigError: There is no such connector, or ``options`` do not fit it.
+        ConnectorNotInstalledError: It is one of this family, but not installed.
+    """
+    return _made(kind, options, lambda cls: cls(**options))
+
+
+def _made(kind: str, options: Mapping[str, Any], make: Callable[[type[Any]], Any]) -> Any:
     cls = connector_type(kind)
     try:
-        return cls.from_config(dict(options))
+        return make(cls)
     except TypeError as exc:
         known = _parameters(cls)
         for option in options if known else ():
             if option not in known:
                 what = f"option {option!r} of connector {kind!r}"
                 raise _unknown(what, option, known) from exc
-        raise
+        raise ConfigError(f"the options of connector {kind!r}", str(exc), None, known) from exc
 
 
 def adapt(connector: Any, *, owns: bool = True) -> Connector[Any]:

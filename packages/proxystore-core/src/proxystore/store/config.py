@@ -13,7 +13,7 @@ from typing import Any, Self
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from proxystore.connectors.load import connector_type
+from proxystore.connectors.load import connector_type, new_connector
 from proxystore.errors import ConfigError, nearest_name
 from proxystore.store.options import StoreOptions, Verify
 from proxystore.store.reference import StoreReference
@@ -62,8 +62,12 @@ class ConnectorConfig(_Model):
         """A new connector, which makes and owns its medium if there is none yet.
 
         `Store.from_config` attaches to one that is there, and never owns it.
+
+        Raises:
+            ConfigError: There is no such connector, or `options` do not fit it.
+            ConnectorNotInstalledError: It is one of this family, but not installed.
         """
-        return self.get_connector_type()(**self.options)
+        return new_connector(self.kind, self.options)
 
 
 class StoreConfig(_Model):
