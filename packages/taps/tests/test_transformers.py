@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from proxystore.errors import ConfigError
 from proxystore.proxy import Proxy
 from taps.engine import Engine, JSONLinesRecordLogger, Transformer
 from taps.executors.processes import ProcessPool
@@ -123,3 +124,11 @@ def test_bounds_that_nothing_passes_are_refused() -> None:
 def test_a_pattern_that_is_no_regular_expression_is_refused() -> None:
     with pytest.raises(ValidationError, match="not a regular expression"):
         ObjectTypeConfig(patterns=("(",))
+
+
+def test_a_typo_in_the_options_of_a_connector_names_the_nearest() -> None:
+    config = ProxyStoreConfig(
+        connector=ConnectorChoice(kind="file", options={"stor_dir": "/x"})
+    )
+    with pytest.raises(ConfigError, match="Did you mean 'store_dir'?"):
+        config.get_transformer()

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from proxystore.abc import Medium
-from proxystore.connectors.load import connector_from_url, connector_type
+from proxystore.connectors.load import connector_from_url, new_connector
 from proxystore.payload import Buffers
 from proxystore.proxy import Proxy, extract, resolve_async
 from proxystore.serialize import serialize
@@ -124,7 +124,7 @@ class ProxyStoreConfig(TransformerConfig):
         if self.url is not None:
             connector = connector_from_url(self.url)
         elif self.connector is not None:
-            connector = connector_type(self.connector.kind)(**self.connector.options)
+            connector = new_connector(self.connector.kind, self.connector.options)
         store: Store[Any] = Store(
             "taps",
             connector,
