@@ -161,7 +161,7 @@ result = sorted(heavy & set(sys.modules))
 
 @pytest.mark.parametrize(
     ("options", "found"),
-    [({"stor_dir": "/x"}, "Did you mean 'store_dir'?"), ({}, "store_dir")],
+    [({"stor_dir": "/x"}, "Did you mean 'store_dir'"), ({}, "store_dir")],
     ids=["typo", "missing"],
 )
 def test_a_connector_whose_options_do_not_fit_is_a_config_error(
