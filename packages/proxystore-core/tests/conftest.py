@@ -20,10 +20,39 @@ settings.register_profile(
 settings.load_profile("untimed")
 
 
-@pytest.fixture(scope="session", params=[_pure.Proxy], ids=["pure"])
+try:
+    from proxystore.proxy import _c
+except ModuleNotFoundError:
+    _c = None
+
+
+def pytest_report_header() -> str:
+    """Say what is tested: a wheel without the C proxy must not pass for one with it."""
+    return f"proxystore.proxy: {'the C type and its twin' if _c else 'NO C type, the twin only'}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what `needs_c` for the twin, on the Pythons where it needs it."""
+    for item in items:
+        marker = item.get_closest_marker("needs_c")
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        if marker and params.get("proxy_type") == "pure":
+            if sys.version_info < marker.kwargs.get("before", (99,)):
+                item.add_marker(pytest.mark.skip(reason=f"needs_c: {marker.args[0]}"))
+
+
+@pytest.fixture(scope="session")
+def c_proxy() -> type[_pure.Proxy]:
+    """The C implementation of `Proxy`."""
+    if _c is None:
+        pytest.skip("this proxystore-core was built without a C compiler")
+    return _c.Proxy
+
+
+@pytest.fixture(scope="session", params=["c", "pure"])
 def proxy_type(request: pytest.FixtureRequest) -> type[_pure.Proxy]:
-    """Each implementation of `Proxy` that works here."""
-    return request.param
+    """Each implementation of `Proxy`."""
+    return _pure.Proxy if request.param == "pure" else request.getfixturevalue("c_proxy")
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ _WITHOUT_CLASS: dict[str, Callable[[Any], object]] = {
     "repr": repr,
     "type": type,
     "dir": dir,
-    "isinstance of Proxy": lambda p: isinstance(p, Proxy),
+    "isinstance of Proxy": lambda p: isinstance(p, type(p)),
     "callable": callable,
     "dataclasses.is_dataclass's attribute": lambda p: hasattr(p, "__dataclass_fields__"),
     "functools.wraps's attribute": lambda p: hasattr(p, "__wrapped__"),

@@ -7,11 +7,11 @@ from typing import TypeAlias, TypeVar
 
 from proxystore._marker import require_whole
 from proxystore.errors import ProxyReentryError, ProxyResolveError
+from proxystore.proxy._chosen import Proxy
+from proxystore.proxy._chosen import load as _load
 from proxystore.proxy._functions import extract, get_factory, is_resolved, resolve, resolve_async
 from proxystore.proxy._locker import ProxyLocker
 from proxystore.proxy._probes import PROBE_NAMES
-from proxystore.proxy._pure import Proxy
-from proxystore.proxy._pure import load as _load
 
 __all__ = [
     "PROBE_NAMES",

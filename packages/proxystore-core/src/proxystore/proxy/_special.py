@@ -12,10 +12,10 @@ import math
 import operator
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
-__all__ = ["special_methods"]
+__all__ = ["index", "special_methods", "view"]
 
 _BINARY = {
     "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%",
@@ -96,6 +96,7 @@ def special_methods(
     resolved: Callable[[Any], Any],
     assign: Callable[[Any, Any], None],
     bare: Callable[[Any], Any],
+    present: Container[str] = frozenset(),
 ) -> dict[str, Callable[..., Any]]:
     """The methods by name, for an implementation to put on its type.
 
@@ -106,8 +107,9 @@ def special_methods(
         resolved: Resolves a proxy and gives its target.
         assign: Makes its second argument the target of its first.
         bare: The target if the argument is a proxy, else the argument.
+        present: Names that the type implements itself.
     """
-    methods = _table()
+    methods = {key: how for key, how in _table().items() if key.partition("(")[0] not in present}
     source = "".join(
         _TEMPLATE.format(signature=signature, statement=statement)
         for signature, statement in methods.items()
@@ -118,7 +120,8 @@ def special_methods(
         "resolved": resolved,
         "assign": assign,
         "bare": bare,
-        "index": _index,
+        "index": index,
+        "view": view,
         "special": _special,
         "length_hint": _length_hint,
         "apply_ufunc": _apply_ufunc,
@@ -143,7 +146,7 @@ def _table() -> dict[str, str]:
         table[f"__{name}__(self, other)"] = f"return target {sign} other"
     if sys.version_info >= (3, 12):
         # A Python class can export a buffer only since PEP 688.
-        table["__buffer__(self, flags)"] = "return memoryview(target)"
+        table["__buffer__(self, flags)"] = "return view(target)"
     return table | _METHODS
 
 
@@ -153,7 +156,12 @@ def _special(target: Any, name: str) -> Any:
     return getattr(target, name)
 
 
-def _index(target: Any) -> int:
+def index(target: Any) -> int:
+    """`operator.index`, with an error that says what to do.
+
+    Raises:
+        TypeError: The target is no integer.
+    """
     try:
         return operator.index(target)
     except TypeError:
@@ -161,6 +169,22 @@ def _index(target: Any) -> int:
         raise TypeError(
             f"The proxied {type(target).__qualname__!r} object is not an integer. Where "
             f"a path or a slice is wanted, pass extract(proxy) in place of the proxy."
+        ) from None
+
+
+def view(target: Any) -> memoryview:
+    """`memoryview`, with an error that says what to do.
+
+    Raises:
+        TypeError: The target exports no buffer.
+    """
+    try:
+        return memoryview(target)
+    except TypeError:
+        # The type of every proxy can export one, and os.stat() asks for it before a path.
+        raise TypeError(
+            f"The proxied {type(target).__qualname__!r} object is not bytes-like. Where a path "
+            f"is wanted, pass extract(proxy) in place of the proxy."
         ) from None
 
 

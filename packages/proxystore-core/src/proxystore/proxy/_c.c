@@ -1,0 +1,825 @@
+/* The `Proxy` type in C. `_pure.py` is its twin and its specification.
+ *
+ * What is here is what a resolved proxy passes through: each operation reads one pointer,
+ * the target, and asks the C API to do to the target what was asked of the proxy.
+ * What happens once or rarely (resolving, probes, hashes and classes on record, pickling,
+ * repr) is Python, in `_answers.py`, and so are the special methods that have no slot of
+ * their own, in `_special.py`: both implementations share it.
+ *
+ * Written for the limited API of 3.11, so that one build serves every later Python. It has
+ * no vectorcall, no trashcan and no names for the two pattern-matching flags.
+ *
+ * Sections: the object; from proxy to target; operators; containers and iterators;
+ * conversions, calls and buffers; attributes; what is the proxy's own; life of the object;
+ * the type; the module.
+ */
+
+#define Py_LIMITED_API 0x030B0000
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <structmember.h>
+
+/* ---- The object ------------------------------------------------------------------------ */
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *target;   /* NULL while unresolved; never itself a proxy, see bare() */
+    PyObject *factory;
+    PyObject *recorded; /* class of the target, or its name, or NULL */
+    PyObject *hash;     /* an int, the exception that hashing raised, or NULL */
+    PyObject *weakrefs;
+} Proxy;
+
+/* One for the process: the module refuses to be loaded by a subinterpreter. */
+static PyTypeObject *proxy_type;
+static PyObject *class_name; /* "__class__", interned */
+
+/* From _answers.py. */
+static struct {
+    PyObject *own_names;
+    PyObject *resolve_once;
+    PyObject *factory_error;
+    PyObject *unresolved_attribute;
+    PyObject *default_class;
+    PyObject *unresolved_hash;
+    PyObject *hash_or_error;
+    PyObject *index;
+    PyObject *view;
+} answers;
+
+static inline Proxy *
+as_proxy(PyObject *object)
+{
+    return (Proxy *)object;
+}
+
+static inline bool
+is_proxy(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    return type == proxy_type || PyType_IsSubtype(type, proxy_type);
+}
+
+/* Assign to a field. The field is right before the old value dies, which may run any code. */
+static void
+replace(PyObject **field, PyObject *value)
+{
+    PyObject *old = *field;
+    Py_XINCREF(value);
+    *field = value;
+    Py_XDECREF(old);
+}
+
+static PyObject *
+call(PyObject *function, PyObject *argument)
+{
+    return PyObject_CallFunctionObjArgs(function, argument, NULL);
+}
+
+/* ---- From proxy to target --------------------------------------------------------------
+ *
+ * The target is held while it is used: another thread, or the target itself, may delete or
+ * replace it meanwhile. The recursion check makes a RecursionError of what would exhaust
+ * the C stack, such as hash(p) of a tuple that holds p.
+ */
+
+static PyObject *
+target_of(PyObject *self)
+{
+    PyObject *target = as_proxy(self)->target;
+    if (target == NULL)
+        return call(answers.resolve_once, self);
+    Py_INCREF(target);
+    return target;
+}
+
+static inline PyObject *
+enter(PyObject *self)
+{
+    PyObject *target = target_of(self);
+    if (target != NULL && Py_EnterRecursiveCall(" in a proxy")) {
+        Py_DECREF(target);
+        return NULL;
+    }
+    return target;
+}
+
+static inline void
+leave(PyObject *target)
+{
+    Py_LeaveRecursiveCall();
+    Py_DECREF(target);
+}
+
+/* The target if the argument is a proxy, else the argument; a new reference. */
+static PyObject *
+bare(PyObject *object)
+{
+    if (is_proxy(object))
+        return target_of(object);
+    Py_INCREF(object);
+    return object;
+}
+
+/* ---- Operators -------------------------------------------------------------------------
+ *
+ * A table has a line for each slot: its name in the type, and the function that does the
+ * same to the target. DEFINE_x makes a function of a line, and LIST (at the type) its entry.
+ */
+
+#define UNARY(_)                           \
+    _(nb_negative, PyNumber_Negative)      \
+    _(nb_positive, PyNumber_Positive)      \
+    _(nb_absolute, PyNumber_Absolute)      \
+    _(nb_invert, PyNumber_Invert)          \
+    _(nb_int, PyNumber_Long)               \
+    _(nb_float, PyNumber_Float)            \
+    _(tp_str, PyObject_Str)                \
+    _(tp_iter, PyObject_GetIter)
+
+#define DEFINE_UNARY(slot, operation)      \
+    static PyObject *slot(PyObject *self)  \
+    {                                      \
+        PyObject *target = enter(self);    \
+        if (target == NULL)                \
+            return NULL;                   \
+        PyObject *result = operation(target); \
+        leave(target);                     \
+        return result;                     \
+    }
+
+UNARY(DEFINE_UNARY)
+
+/* Python calls these with the proxy on either side. The other operand stays as it is:
+ * a target that keeps its operands, such as an expression, keeps a proxy. */
+#define BINARY(_)                                  \
+    _(nb_add, PyNumber_Add)                        \
+    _(nb_subtract, PyNumber_Subtract)              \
+    _(nb_multiply, PyNumber_Multiply)              \
+    _(nb_true_divide, PyNumber_TrueDivide)         \
+    _(nb_floor_divide, PyNumber_FloorDivide)       \
+    _(nb_divmod, PyNumber_Divmod)                  \
+    _(nb_matrix_multiply, PyNumber_MatrixMultiply) \
+    _(nb_lshift, PyNumber_Lshift)                  \
+    _(nb_rshift, PyNumber_Rshift)                  \
+    _(nb_and, PyNumber_And)                        \
+    _(nb_or, PyNumber_Or)                          \
+    _(nb_xor, PyNumber_Xor)
+
+#define DEFINE_BINARY(slot, operation)                         \
+    static PyObject *slot(PyObject *left, PyObject *right)     \
+    {                                                          \
+        bool is_left = is_proxy(left);                         \
+        PyObject *target = enter(is_left ? left : right);      \
+        if (target == NULL)                                    \
+            return NULL;                                       \
+        PyObject *result = is_left ? operation(target, right)  \
+                                   : operation(left, target);  \
+        leave(target);                                         \
+        return result;                                         \
+    }
+
+BINARY(DEFINE_BINARY)
+
+/* A tuple that is proxied is not a tuple to str.__mod__ until it is bare. */
+static PyObject *
+nb_remainder(PyObject *left, PyObject *right)
+{
+    if (!is_proxy(left)) {
+        PyObject *target = enter(right);
+        if (target == NULL)
+            return NULL;
+        PyObject *result = PyNumber_Remainder(left, target);
+        leave(target);
+        return result;
+    }
+    PyObject *operand = bare(right);
+    if (operand == NULL)
+        return NULL;
+    PyObject *target = enter(left), *result = NULL;
+    if (target != NULL) {
+        result = PyNumber_Remainder(target, operand);
+        leave(target);
+    }
+    Py_DECREF(operand);
+    return result;
+}
+
+static PyObject *
+nb_power(PyObject *base, PyObject *exponent, PyObject *modulus)
+{
+    PyObject *operands[] = {base, exponent, modulus};
+    PyObject *result = NULL;
+    int n = 0;
+    while (n < 3 && (operands[n] = bare(operands[n])) != NULL)
+        n++;
+    if (n == 3)
+        result = PyNumber_Power(operands[0], operands[1], operands[2]);
+    while (n > 0)
+        Py_DECREF(operands[--n]);
+    return result;
+}
+
+/* `p += x` changes the target, or puts another in its place, and p stays the same proxy. */
+#define INPLACE(_)                                                \
+    _(nb_inplace_add, PyNumber_InPlaceAdd)                        \
+    _(nb_inplace_subtract, PyNumber_InPlaceSubtract)              \
+    _(nb_inplace_multiply, PyNumber_InPlaceMultiply)              \
+    _(nb_inplace_true_divide, PyNumber_InPlaceTrueDivide)         \
+    _(nb_inplace_floor_divide, PyNumber_InPlaceFloorDivide)       \
+    _(nb_inplace_remainder, PyNumber_InPlaceRemainder)            \
+    _(nb_inplace_matrix_multiply, PyNumber_InPlaceMatrixMultiply) \
+    _(nb_inplace_lshift, PyNumber_InPlaceLshift)                  \
+    _(nb_inplace_rshift, PyNumber_InPlaceRshift)                  \
+    _(nb_inplace_and, PyNumber_InPlaceAnd)                        \
+    _(nb_inplace_or, PyNumber_InPlaceOr)                          \
+    _(nb_inplace_xor, PyNumber_InPlaceXor)
+
+typedef PyObject *operation(PyObject *, PyObject *);
+
+static PyObject *
+in_place(PyObject *self, PyObject *other, operation *operate)
+{
+    PyObject *target = enter(self), *operand, *result = NULL;
+    if (target == NULL)
+        return NULL;
+    if ((operand = bare(other)) != NULL) {
+        result = operate(target, operand);
+        Py_DECREF(operand);
+    }
+    leave(target);
+    if (result == NULL)
+        return NULL;
+    PyObject *value = bare(result);
+    Py_DECREF(result);
+    if (value == NULL)
+        return NULL;
+    replace(&as_proxy(self)->target, value);
+    Py_DECREF(value);
+    Py_INCREF(self);
+    return self;
+}
+
+#define DEFINE_INPLACE(slot, operation)                    \
+    static PyObject *slot(PyObject *self, PyObject *other) \
+    {                                                      \
+        return in_place(self, other, operation);           \
+    }
+
+INPLACE(DEFINE_INPLACE)
+
+static PyObject *
+inplace_power(PyObject *base, PyObject *exponent)
+{
+    return PyNumber_InPlacePower(base, exponent, Py_None);
+}
+
+static PyObject *
+nb_inplace_power(PyObject *self, PyObject *exponent, PyObject *Py_UNUSED(modulus))
+{
+    return in_place(self, exponent, inplace_power);
+}
+
+static PyObject *
+tp_richcompare(PyObject *self, PyObject *other, int comparison)
+{
+    PyObject *target = enter(self);
+    if (target == NULL)
+        return NULL;
+    PyObject *result = PyObject_RichCompare(target, other, comparison);
+    leave(target);
+    return result;
+}
+
+/* ---- Containers and iterators ---------------------------------------------------------- */
+
+static Py_ssize_t
+mp_length(PyObject *self)
+{
+    PyObject *target = enter(self);
+    if (target == NULL)
+        return -1;
+    Py_ssize_t length = PyObject_Size(target);
+    leave(target);
+    return length;
+}
+
+static PyObject *
+mp_subscript(PyObject *self, PyObject *key)
+{
+    PyObject *target = enter(self);
+    if (target == NULL)
+        return NULL;
+    PyObject *item = PyObject_GetItem(target, key);
+    leave(target);
+    return item;
+}
+
+/* A value of NULL deletes, here as in every slot that assigns. */
+static int
+mp_ass_subscript(PyObject *self, PyObject *key, PyObject *value)
+{
+    PyObject *target = enter(self);
+    if (target == NULL)
+        return -1;
+    int failed = value == NULL ? PyObject_DelItem(target, key)
+                               : PyObject_SetItem(target, key, value);
+    leave(target);
+    return failed;
+}
+
+/* Code that asks PySequence_Check() wants this slot; mappings answer it too, as `p[index]`. */
+static PyObject *
+sq_item(PyObject *self, Py_ssize_t index)
+{
+    PyObject *key = PyLong_FromSsize_t(index);
+    if (key == NULL)
+        return NULL;
+    PyObject *item = mp_subscript(self, key);
+    Py_DECREF(key);
+    return item;
+}
+
+static int
+sq_ass_item(PyObject *self, Py_ssize_t index, PyObject *value)
+{
+    PyObject *key = PyLong_FromSsize_t(index);
+    if (key == NULL)
+        return -1;
+    int failed = mp_ass_subscript(self, key, value);
+    Py_DECREF(key);
+    return failed;
+}
+
+static int
+sq_contains(PyObject *self, PyObject *item)
+{
+    PyObject *target = enter(self);
+    if (target == NULL)
+        return -1;
+    int contains = PySequence_Contains(target, item);
+    leave(target);
+    return contains;
+}
+
+/* Not PyIter_Next(): it would drop the value that a generator returns. */
+static PyObject *
+tp_iternext(PyObject *self)
+{
+    PyObject *target = enter(self), *item = NULL;
+    if (target == NULL)
+        return NULL;
+    if (PyIter_Check(target)) {
+        iternextfunc next = (iternextfunc)PyType_GetSlot(Py_TYPE(target), Py_tp_iternext);
+        item = next(target);
+    }
+    else {
+        PyObject *name = PyType_GetQualName(Py_TYPE(target));
+        if (name != NULL)
+            PyErr_Format(PyExc_TypeError, "'%U' object is not an iterator", name);
+        Py_XDECREF(name);
+    }
+    leave(target);
+    return item;
+}
+
+/* ---- Conversions, calls and buffers ---------------------------------------------------- */
+
+static int
+nb_bool(PyObject *self)
+{
+    PyObject *target = enter(self);
+    if (target == NULL)
+        return -1;
+    int truth = PyObject_IsTrue(target);
+    leave(target);
+    return truth;
+}
+
+static PyObject *
+nb_index(PyObject *self)
+{
+    PyObject *target = enter(self);
+    if (target == NULL)
+        return NULL;
+    /* The Python function raises, and says what to do. So it does for buffers below. */
+    PyObject *number = PyIndex_Check(target) ? PyNumber_Index(target)
+                                             : call(answers.index, target);
+    leave(target);
+    return number;
+}
+
+static Py_hash_t
+tp_hash(PyObject *self)
+{
+    if (as_proxy(self)->target == NULL) {
+        PyObject *recorded = call(answers.unresolved_hash, self);
+        if (recorded == NULL)
+            return -1;
+        Py_hash_t hash = PyLong_AsSsize_t(recorded);
+        Py_DECREF(recorded);
+        return hash;
+    }
+    PyObject *target = enter(self);
+    if (target == NULL)
+        return -1;
+    Py_hash_t hash = PyObject_Hash(target);
+    leave(target);
+    return hash;
+}
+
+static PyObject *
+tp_call(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    PyObject *target = enter(self);
+    if (target == NULL)
+        return NULL;
+    PyObject *result = PyObject_Call(target, args, kwargs);
+    leave(target);
+    return result;
+}
+
+static PyObject *
+proxy_format(PyObject *self, PyObject *specification)
+{
+    PyObject *target = enter(self);
+    if (target == NULL)
+        return NULL;
+    PyObject *text = PyObject_Format(target, specification);
+    leave(target);
+    return text;
+}
+
+/* The buffer names the target as its owner, so there is nothing to release. */
+static int
+bf_getbuffer(PyObject *self, Py_buffer *view, int flags)
+{
+    int failed = -1;
+    view->obj = NULL;
+    PyObject *target = enter(self);
+    if (target == NULL)
+        return -1;
+    if (PyObject_CheckBuffer(target))
+        failed = PyObject_GetBuffer(target, view, flags);
+    else
+        Py_XDECREF(call(answers.view, target)); /* Raises. */
+    leave(target);
+    return failed;
+}
+
+/* ---- Attributes ------------------------------------------------------------------------ */
+
+/* 1, 0, or -1 with an error. Few names begin with an underscore, and only these are looked up. */
+static inline int
+is_own(PyObject *name)
+{
+    Py_UCS4 first = PyUnicode_ReadChar(name, 0);
+    if (first == (Py_UCS4)-1)
+        PyErr_Clear(); /* The empty name. */
+    return first == '_' ? PySet_Contains(answers.own_names, name) : 0;
+}
+
+static PyObject *
+tp_getattro(PyObject *self, PyObject *name)
+{
+    /* isinstance() asks for __class__, which saves the look-up. */
+    int own = name == class_name ? 0 : is_own(name);
+    if (own != 0)
+        return own < 0 ? NULL : PyObject_GenericGetAttr(self, name);
+    if (as_proxy(self)->target == NULL)
+        return PyObject_CallFunctionObjArgs(answers.unresolved_attribute, self, name, NULL);
+    PyObject *target = enter(self);
+    if (target == NULL)
+        return NULL;
+    PyObject *value = PyObject_GetAttr(target, name);
+    leave(target);
+    return value;
+}
+
+static int
+tp_setattro(PyObject *self, PyObject *name, PyObject *value)
+{
+    int own = is_own(name);
+    if (own != 0)
+        return own < 0 ? -1 : PyObject_GenericSetAttr(self, name, value);
+    PyObject *target = enter(self);
+    if (target == NULL)
+        return -1;
+    int failed = PyObject_SetAttr(target, name, value);
+    leave(target);
+    return failed;
+}
+
+/* ---- What is the proxy's own ----------------------------------------------------------- */
+
+static PyObject *
+get_resolved(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(as_proxy(self)->target != NULL);
+}
+
+static PyObject *
+get_wrapped(PyObject *self, void *Py_UNUSED(closure))
+{
+    return target_of(self);
+}
+
+static int
+set_wrapped(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    PyObject *target = value == NULL ? NULL : bare(value);
+    if (value != NULL && target == NULL)
+        return -1;
+    replace(&as_proxy(self)->target, target);
+    Py_XDECREF(target);
+    return 0;
+}
+
+static PyObject *
+get_target(PyObject *self, void *Py_UNUSED(closure))
+{
+    PyObject *target = as_proxy(self)->target;
+    if (target == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "__proxy_target__");
+        return NULL;
+    }
+    Py_INCREF(target);
+    return target;
+}
+
+static int
+set_target(PyObject *self, PyObject *value, void *closure)
+{
+    if (value == NULL && as_proxy(self)->target == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "__proxy_target__");
+        return -1;
+    }
+    return set_wrapped(self, value, closure);
+}
+
+static PyObject *
+get_default_class(PyObject *self, void *Py_UNUSED(closure))
+{
+    return call(answers.default_class, self);
+}
+
+static PyGetSetDef properties[] = {
+    {"__proxy_resolved__", get_resolved, NULL, "Whether the target is here.", NULL},
+    {"__proxy_wrapped__", get_wrapped, set_wrapped, "The target, resolving if need be.", NULL},
+    {"__proxy_target__", get_target, set_target, "The target, if it is here.", NULL},
+    {"__proxy_default_class__", get_default_class, NULL, "The recorded class, or None.", NULL},
+    {NULL},
+};
+
+static PyMemberDef members[] = {
+    {"__proxy_factory__", T_OBJECT_EX, offsetof(Proxy, factory), 0, "The factory."},
+    {"__proxy_recorded_class__", T_OBJECT_EX, offsetof(Proxy, recorded), 0,
+     "The recorded class, or its name."},
+    {"__proxy_default_hash__", T_OBJECT, offsetof(Proxy, hash), READONLY,
+     "The recorded hash, the exception that hashing raised, or None."},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(Proxy, weakrefs), READONLY, NULL},
+    {NULL},
+};
+
+static PyMethodDef methods[] = {
+    {"__format__", proxy_format, METH_O, NULL},
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "See PEP 585"},
+    {NULL},
+};
+
+/* ---- Life of the object ---------------------------------------------------------------- */
+
+static int
+record(Proxy *self)
+{
+    PyObject *class = PyObject_GetAttr(self->target, class_name);
+    PyObject *hash = class == NULL ? NULL : call(answers.hash_or_error, self->target);
+    if (hash != NULL) {
+        replace(&self->recorded, class);
+        replace(&self->hash, hash);
+    }
+    Py_XDECREF(class);
+    Py_XDECREF(hash);
+    return hash == NULL ? -1 : 0;
+}
+
+static int
+tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"factory", "cache_defaults", "target", NULL};
+    PyObject *factory = NULL, *target = Py_None;
+    int cache_defaults = 0;
+    /* Nearly always a factory alone, which needs no parser. */
+    if (kwargs == NULL && PyTuple_Size(args) == 1)
+        factory = PyTuple_GetItem(args, 0);
+    else if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$pO:Proxy", names, &factory,
+                                          &cache_defaults, &target))
+        return -1;
+    if (!PyCallable_Check(factory)) {
+        PyObject *error = call(answers.factory_error, factory);
+        if (error != NULL)
+            PyErr_SetObject(PyExc_TypeError, error);
+        Py_XDECREF(error);
+        return -1;
+    }
+    replace(&as_proxy(self)->factory, factory);
+    if (target == Py_None)
+        return 0;
+    if (set_wrapped(self, target, NULL) < 0)
+        return -1;
+    return cache_defaults ? record(as_proxy(self)) : 0;
+}
+
+static int
+tp_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(as_proxy(self)->target);
+    Py_VISIT(as_proxy(self)->factory);
+    Py_VISIT(as_proxy(self)->recorded);
+    Py_VISIT(as_proxy(self)->hash);
+    return 0;
+}
+
+static int
+tp_clear(PyObject *self)
+{
+    Py_CLEAR(as_proxy(self)->target);
+    Py_CLEAR(as_proxy(self)->factory);
+    Py_CLEAR(as_proxy(self)->recorded);
+    Py_CLEAR(as_proxy(self)->hash);
+    return 0;
+}
+
+/* A proxy may be the factory of a proxy, and so on for a million: each would die inside the
+ * death of the one before, on the C stack. From some depth on, the dying wait in a list,
+ * linked by `weakrefs`, for the outermost to come back to them. */
+#define DEEPEST_DEATH 50
+static _Thread_local int depth_of_death;
+static _Thread_local Proxy *waiting;
+
+static void
+bury(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    depth_of_death++;
+    tp_clear(self);
+    depth_of_death--;
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+    Py_DECREF(type);
+}
+
+static void
+tp_dealloc(PyObject *self)
+{
+    PyObject_GC_UnTrack(self);
+    if (as_proxy(self)->weakrefs != NULL)
+        PyObject_ClearWeakRefs(self);
+    if (depth_of_death >= DEEPEST_DEATH) {
+        as_proxy(self)->weakrefs = (PyObject *)waiting;
+        waiting = as_proxy(self);
+        return;
+    }
+    bury(self);
+    while (depth_of_death == 0 && waiting != NULL) {
+        Proxy *next = waiting;
+        waiting = (Proxy *)next->weakrefs;
+        next->weakrefs = NULL;
+        bury((PyObject *)next);
+    }
+}
+
+/* ---- The type -------------------------------------------------------------------------- */
+
+PyDoc_STRVAR(documentation,
+"Proxy(factory, *, cache_defaults=False, target=None)\n"
+"--\n"
+"\n"
+"Stands for the object that ``factory`` produces, which it calls at the first use.\n"
+"\n"
+"Every use resolves it, and from then on it behaves as its target, except: `repr`,\n"
+"`type`, `dir`, ``isinstance(p, Proxy)``, pickling and copying, `sys.getsizeof`, weak\n"
+"references, the names in `PROBE_NAMES`, and questions about a recorded class.\n"
+"The factory runs once however many threads use the proxy. A pickle holds the factory,\n"
+"never the target.");
+
+#define LIST(slot, operation) {Py_##slot, (void *)slot},
+#define SLOT(slot) {Py_##slot, (void *)slot}
+
+static PyType_Slot slots[] = {
+    {Py_tp_doc, (void *)documentation},
+    {Py_tp_new, (void *)PyType_GenericNew},
+    SLOT(tp_init), SLOT(tp_dealloc), SLOT(tp_traverse), SLOT(tp_clear),
+    {Py_tp_getset, properties}, {Py_tp_members, members}, {Py_tp_methods, methods},
+    SLOT(tp_getattro), SLOT(tp_setattro),
+    SLOT(tp_hash), SLOT(tp_richcompare), SLOT(tp_call), SLOT(tp_iternext),
+    UNARY(LIST) BINARY(LIST) INPLACE(LIST)
+    SLOT(nb_remainder), SLOT(nb_power), SLOT(nb_inplace_power),
+    SLOT(nb_bool), SLOT(nb_index),
+    SLOT(mp_length), SLOT(mp_subscript), SLOT(mp_ass_subscript),
+    {Py_sq_length, (void *)mp_length}, SLOT(sq_item), SLOT(sq_ass_item), SLOT(sq_contains),
+    SLOT(bf_getbuffer),
+    {0, NULL},
+};
+
+static PyType_Spec specification = {
+    .name = "proxystore.proxy.Proxy",
+    .basicsize = sizeof(Proxy),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
+    .slots = slots,
+};
+
+/* Set by Python, for no limited API names them: a type with one of them matches `case [..]`
+ * or `case {..}`. The values are those of every Python since 3.10. */
+#define TPFLAGS_SEQUENCE (1 << 5)
+#define TPFLAGS_MAPPING (1 << 6)
+
+/* ---- The module ------------------------------------------------------------------------ */
+
+static int
+refuse_subinterpreter(void)
+{
+    if (PyInterpreterState_GetID(PyInterpreterState_Get()) == 0)
+        return 0;
+    PyErr_SetString(PyExc_ImportError,
+                    "The C implementation of proxystore.proxy was asked for by a subinterpreter, "
+                    "and works in the main interpreter only. Set PROXYSTORE_PURE_PYTHON=1 in the "
+                    "environment before the first import to use the pure-Python one.");
+    return -1;
+}
+
+static int
+import_answers(void)
+{
+    PyObject *module = PyImport_ImportModule("proxystore.proxy._answers");
+    if (module == NULL)
+        return -1;
+    struct { PyObject **place; const char *name; } wanted[] = {
+        {&answers.own_names, "OWN_NAMES"},
+        {&answers.resolve_once, "resolve_once"},
+        {&answers.factory_error, "factory_error"},
+        {&answers.unresolved_attribute, "unresolved_attribute"},
+        {&answers.default_class, "default_class"},
+        {&answers.unresolved_hash, "unresolved_hash"},
+        {&answers.hash_or_error, "hash_or_error"},
+        {&answers.index, "index"},
+        {&answers.view, "view"},
+    };
+    int failed = 0;
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted) && !failed; i++)
+        failed = (*wanted[i].place = PyObject_GetAttrString(module, wanted[i].name)) == NULL;
+    Py_DECREF(module);
+    return failed ? -1 : 0;
+}
+
+/* The methods that have no slot, or no hurry. */
+static int
+complete_in_python(PyObject *type)
+{
+    PyObject *module = PyImport_ImportModule("proxystore.proxy._answers");
+    PyObject *result = module == NULL ? NULL : PyObject_CallMethod(module, "complete", "O", type);
+    Py_XDECREF(module);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+static int
+execute(PyObject *module)
+{
+    if (refuse_subinterpreter() < 0)
+        return -1;
+    /* A module that is imported again, because somebody removed it, has the same type. */
+    if (proxy_type == NULL) {
+        class_name = PyUnicode_InternFromString("__class__");
+        if (class_name == NULL || import_answers() < 0)
+            return -1;
+        PyObject *type = PyType_FromModuleAndSpec(module, &specification, NULL);
+        if (type == NULL || complete_in_python(type) < 0) {
+            Py_XDECREF(type);
+            return -1;
+        }
+        proxy_type = (PyTypeObject *)type;
+    }
+    return PyModule_AddType(module, proxy_type);
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, (void *)execute},
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "proxystore.proxy._c",
+    .m_doc = "The `Proxy` in C; see `proxystore.proxy`.",
+    .m_size = 0,
+    .m_slots = module_slots,
+};
+
+PyMODINIT_FUNC
+PyInit__c(void)
+{
+    return PyModuleDef_Init(&definition);
+}
