@@ -731,11 +731,6 @@ static PyType_Spec specification = {
     .slots = slots,
 };
 
-/* Set by Python, for no limited API names them: a type with one of them matches `case [..]`
- * or `case {..}`. The values are those of every Python since 3.10. */
-#define TPFLAGS_SEQUENCE (1 << 5)
-#define TPFLAGS_MAPPING (1 << 6)
-
 /* ---- The module ------------------------------------------------------------------------ */
 
 static int

@@ -14,6 +14,7 @@ __all__ = ["Proxy"]
 
 T = TypeVar("T")
 
+
 class Proxy(Generic[T]):
     """Stands for the object that ``factory`` produces, which it calls at the first use.
 
