@@ -13,7 +13,7 @@ from pathlib import Path
 
 from report import as_markdown, write_json
 
-_SUITES = ("core",)
+_SUITES = ("core", "proxy")
 
 
 def main() -> int:
@@ -29,7 +29,7 @@ def main() -> int:
             rows.append(row)
             print(f"  {row.name}: {', '.join(filter(None, row.cells()[2:]))}", file=sys.stderr)
         write_json(rows, arguments.out / f"bench-{suite}.json")
-        print(f"\n{suite}: medians [95 % interval]; theirs is proxystore 1.1.0\n")
+        print(f"\n{suite}: medians [95 % interval]; theirs is proxystore 1.1.0 unless named\n")
         print(as_markdown(rows))
     return 0
 
