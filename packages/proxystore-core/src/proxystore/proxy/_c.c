@@ -749,15 +749,13 @@ static PyType_Spec specification = {
 
 /* ---- The module ------------------------------------------------------------------------ */
 
+/* Python refuses some kinds by itself, and _chosen.py completes the message. */
 static int
 refuse_subinterpreter(void)
 {
     if (PyInterpreterState_GetID(PyInterpreterState_Get()) == 0)
         return 0;
-    PyErr_SetString(PyExc_ImportError,
-                    "The C implementation of proxystore.proxy was asked for by a subinterpreter, "
-                    "and works in the main interpreter only. Set PROXYSTORE_PURE_PYTHON=1 in the "
-                    "environment before the first import to use the pure-Python one.");
+    PyErr_SetString(PyExc_ImportError, "it works in no subinterpreter");
     return -1;
 }
 

@@ -11,11 +11,16 @@ if TYPE_CHECKING or os.environ.get("PROXYSTORE_PURE_PYTHON", "0") not in {"", "0
 else:
     try:
         from proxystore.proxy._c import Proxy
-    except ModuleNotFoundError as error:
-        # A wheel that was built without a compiler has none. One that is there
-        # but does not load is an error: the twin would only be slower, unnoticed.
-        if error.name != "proxystore.proxy._c":
-            raise
+    except ImportError as error:
+        # A wheel that was built without a compiler has none. One that is there but
+        # does not load is an error: the twin would only be slower, unnoticed.
+        if not isinstance(error, ModuleNotFoundError) or error.name != "proxystore.proxy._c":
+            raise ImportError(
+                f"The C implementation of proxystore.proxy does not load here: {error}. Set "
+                f"PROXYSTORE_PURE_PYTHON=1 in the environment to use the pure-Python one.",
+                name=error.name,
+                path=error.path,
+            ) from error
         from proxystore.proxy._pure import Proxy
 
 __all__ = ["Proxy", "load"]
