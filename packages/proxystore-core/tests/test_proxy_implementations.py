@@ -163,7 +163,7 @@ def _exercise(proxy_type: type[Proxy]) -> None:
                     operation(proxy)
                 except Exception:
                     pass
-    for arguments in ((), (3,), (list, 1), (list, 1, 2, 3)):
+    for arguments in ((list,), (), (3,), (list, 1), (list, 1, 2, 3)):
         try:
             proxy_type(*arguments, target=[], cache_defaults=True)
         except TypeError:
