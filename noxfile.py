@@ -226,7 +226,7 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST, venv_backend="uv")
 def bench(session: nox.Session) -> None:
-    """Measure beside the older system, which has an environment of its own: `-- core`."""
+    """Measure beside the older system and others, in an environment of theirs: `-- core proxy`."""
     groups = PACKAGES["proxystore-core"].groups
     wheels.install(session, "proxystore-core", "taps", *groups["bench"])
     peer = Path(session.virtualenv.location) / "peer"
@@ -254,6 +254,15 @@ def soak(session: nox.Session) -> None:
     for package in soaked:
         wheels.install(session, package.name, *package.test_group)
         session.run("python", "-I", str(package.path / "soak/run.py"), *rest)
+
+
+@nox.session(python=OLDEST)
+def memcheck(session: nox.Session) -> None:
+    """The tests of the C proxy under valgrind."""
+    package = PACKAGES["proxystore-core"]
+    wheels.install(session, package.name, *package.test_group)
+    tests = sorted(str(path) for path in package.path.glob("tests/test_proxy*.py"))
+    session.run("python", "-I", "ci/memcheck.py", *tests)
 
 
 @nox.session(name="new-connector", python=OLDEST)

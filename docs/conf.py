@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# The twin of the C type says in its docstring what holds for both.
+os.environ["PROXYSTORE_PURE_PYTHON"] = "1"
+
 project = "ProxyStore data plane"
 copyright = "The ProxyStore data plane authors"
 html_title = "ProxyStore data plane"

@@ -378,7 +378,10 @@ def test_a_target_that_keeps_its_operand_gets_the_proxy(proxy_type: type[Proxy])
         def __add__(self, other: object) -> object:
             return (other,)
 
+        __pow__ = __eq__ = __lt__ = __matmul__ = __add__
+
     other = proxy_type(int)
-    (kept,) = proxy_type(Expression) + other
-    assert kept is other
-    assert not is_resolved(other)
+    for operation in (operator.add, operator.pow, operator.eq, operator.lt, operator.matmul):
+        (kept,) = operation(proxy_type(Expression), other)
+        assert kept is other
+        assert not is_resolved(other)

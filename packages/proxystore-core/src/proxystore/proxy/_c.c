@@ -222,8 +222,18 @@ nb_remainder(PyObject *left, PyObject *right)
 }
 
 static PyObject *
+power(PyObject *base, PyObject *exponent)
+{
+    return PyNumber_Power(base, exponent, Py_None);
+}
+
+DEFINE_BINARY(binary_power, power)
+
+static PyObject *
 nb_power(PyObject *base, PyObject *exponent, PyObject *modulus)
 {
+    if (modulus == Py_None)
+        return binary_power(base, exponent);
     PyObject *operands[] = {base, exponent, modulus};
     PyObject *result = NULL;
     int n = 0;
@@ -286,7 +296,7 @@ in_place(PyObject *self, PyObject *other, operation *operate)
 INPLACE(DEFINE_INPLACE)
 
 static PyObject *
-inplace_power(PyObject *base, PyObject *exponent)
+power_in_place(PyObject *base, PyObject *exponent)
 {
     return PyNumber_InPlacePower(base, exponent, Py_None);
 }
@@ -294,7 +304,7 @@ inplace_power(PyObject *base, PyObject *exponent)
 static PyObject *
 nb_inplace_power(PyObject *self, PyObject *exponent, PyObject *Py_UNUSED(modulus))
 {
-    return in_place(self, exponent, inplace_power);
+    return in_place(self, exponent, power_in_place);
 }
 
 static PyObject *
