@@ -125,13 +125,13 @@ def hash_or_error(target: object) -> int | Exception:
 
 def reduce(proxy: Proxy[Any]) -> tuple[Any, ...]:
     """`__reduce__`: the factory and the name of the recorded class, never the target."""
-    # Imported here, for it chooses an implementation, and that imports this module.
-    from proxystore.proxy._chosen import load
+    # Imported here, for the package chooses an implementation, which imports this module.
+    from proxystore.proxy import _load
 
     recorded: type | str | None = getattr(proxy, "__proxy_recorded_class__", None)
     name = class_name(recorded) if isinstance(recorded, type) else recorded
     factory = proxy.__proxy_factory__
-    return load, (factory,) if name is None else (factory, name)
+    return _load, (factory,) if name is None else (factory, name)
 
 
 def represent(proxy: Proxy[Any]) -> str:
