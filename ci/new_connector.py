@@ -6,12 +6,20 @@ import argparse
 import re
 import shutil
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+CORE = ROOT / "packages" / "proxystore-core"
 TEMPLATE = ROOT / "packages" / "_template-connector"
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", ".*", "dist", "build", "*.egg-info")
+
+
+def _built_in_kinds() -> list[str]:
+    """The kinds that core has, which a connector of another distribution cannot take over."""
+    project = tomllib.loads((CORE / "pyproject.toml").read_text("utf-8"))["project"]
+    return sorted(project["entry-points"]["proxystore.connectors"])
 
 
 def _renamed(text: str, name: str) -> str:
@@ -26,13 +34,19 @@ def make(name: str, parent: Path) -> Path:
     """Write the package ``proxystore-connectors-NAME`` into folder ``parent``.
 
     Raises:
-        ValueError: ``name`` cannot be a URL scheme and part of a distribution's name.
+        ValueError: ``name`` cannot be a URL scheme and part of a distribution's name, or is
+            the kind of a connector of core.
         FileExistsError: The package is there already. It was not changed.
     """
     if not NAME.fullmatch(name):
         raise ValueError(
             f"{name!r} cannot name a connector: expected lower-case letters and digits, "
             f"in words joined by '-', a letter first."
+        )
+    if name in (kinds := _built_in_kinds()):
+        raise ValueError(
+            f"{name!r} is the kind of a connector that comes with proxystore-core, which would "
+            f"be found in place of yours. Choose a name other than {', '.join(kinds)}."
         )
     target = parent / f"proxystore-connectors-{name}"
     if target.exists():
