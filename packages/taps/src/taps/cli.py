@@ -133,10 +133,23 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _report(runs: Sequence[Path], output: Path) -> int:
+    from taps.errors import RunError
     from taps.report import read_run, write_html
 
-    path = write_html([read_run(run) for run in runs], output)
-    print(f"The report is in {path}.")
+    usable = []
+    for path in runs:
+        try:
+            run = read_run(path)
+        except RunError as exc:
+            print(f"taps: left out: {exc}", file=sys.stderr)
+            continue
+        if run.note:
+            print(f"taps: {run.note}", file=sys.stderr)
+        usable.append(run)
+    if not usable:
+        print("taps: there is no run to report.", file=sys.stderr)
+        return EXIT_WRONG
+    print(f"The report is in {write_html(usable, output)}.")
     return 0
 
 

@@ -47,6 +47,37 @@ def test_a_run_that_failed_says_why(make_run: MakeRun) -> None:
     assert run.detail == "ValueError: no"
 
 
+@pytest.mark.parametrize("end", [{"error": "ValueError: no"}, {"interrupted": True}])
+def test_a_run_cut_short_before_its_first_task_has_no_tasks(
+    make_run: MakeRun, end: dict[str, Any]
+) -> None:
+    directory = make_run("one", verified=False, **end)
+    (directory / "tasks.jsonl").unlink()
+    assert read_run(directory).tasks == ()
+
+
+def test_records_that_are_lost_are_named(make_run: MakeRun) -> None:
+    directory = make_run("one")
+    (directory / "tasks.jsonl").unlink()
+    with pytest.raises(RunError, match=r"tasks\.jsonl cannot be read"):
+        read_run(directory)
+
+
+@pytest.mark.parametrize("end", [{"error": "OSError: no space"}, {"interrupted": True}])
+def test_a_torn_last_record_of_a_run_cut_short_is_left_out_with_a_note(
+    make_run: MakeRun, task: MakeTask, end: dict[str, Any]
+) -> None:
+    directory = make_run("one", [task("gemm", "a", 0, 1)], verified=False, **end)
+    with (directory / "tasks.jsonl").open("a") as records:
+        records.write('{"name": "gemm", "succ')
+
+    run = read_run(directory)
+
+    assert len(run.tasks) == 1
+    assert "torn" in run.note
+    assert str(directory) in run.note
+
+
 def test_files_of_another_shape_are_refused(make_run: MakeRun) -> None:
     directory = make_run("one")
     (directory / "config.toml").write_text('app = "x"\n[engine]\ntask_record_file_name = "none"\n')

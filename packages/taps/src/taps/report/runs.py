@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,9 @@ class Run:
     by_reference_nbytes: int
     """Bytes of arguments and results that went into the store."""
     tasks: tuple[TaskRecord, ...]
-    """Empty if the run was told to keep no records."""
+    """Empty if the run was told to keep no records, or failed before its first task."""
+    note: str = ""
+    """A sentence, if a part of the run could not be read."""
 
     @property
     def problem(self) -> str:
@@ -107,7 +109,8 @@ def read_run(path: str | os.PathLike[str]) -> Run:
     config = _toml(directory / "config.toml")
     result = _json(directory / "result.json")
     try:
-        return _run(directory, config, result, tuple(_task_records(directory, config)))
+        tasks, note = _task_records(directory, config, cut_short=_was_cut_short(result))
+        return _run(directory, config, result, tasks, note)
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
         found = f"its files are not what this version writes ({type(exc).__name__}: {exc})"
         raise RunError(f"run {str(path)!r}", found, "Run it again with this version.") from exc
@@ -118,6 +121,7 @@ def _run(
     config: Mapping[str, Any],
     result: Mapping[str, Any],
     tasks: tuple[TaskRecord, ...],
+    note: str,
 ) -> Run:
     return Run(
         path=directory,
@@ -136,6 +140,7 @@ def _run(
         by_value_nbytes=result["bytes_by_value"],
         by_reference_nbytes=result["bytes_by_reference"],
         tasks=tasks,
+        note=note,
     )
 
 
@@ -159,17 +164,31 @@ def _json(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _task_records(directory: Path, config: Mapping[str, Any]) -> Iterator[TaskRecord]:
+def _was_cut_short(result: Mapping[str, Any]) -> bool:
+    return result.get("error") is not None or bool(result.get("interrupted"))
+
+
+def _task_records(
+    directory: Path, config: Mapping[str, Any], *, cut_short: bool
+) -> tuple[tuple[TaskRecord, ...], str]:
+    """The records, and a note if the last was torn, as the end of a run may leave it."""
     name = config["engine"]["task_record_file_name"]
     if name == "none":
-        return  # The run was told to keep no records.
+        return (), ""  # The run was told to keep no records.
     path = directory / name
     try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                yield _task_record(path, number, line)
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    except FileNotFoundError as exc:
+        if cut_short:
+            return (), ""  # It failed before its first task.
+        raise _unreadable(path, str(exc)) from exc
     except (OSError, UnicodeDecodeError) as exc:
         raise _unreadable(path, str(exc)) from exc
+    note = ""
+    if cut_short and lines and not lines[-1].endswith("\n"):
+        del lines[-1]
+        note = f"The last line of {path} is torn, since the run was cut short; it is left out."
+    return tuple(_task_record(path, number, line) for number, line in enumerate(lines, 1)), note
 
 
 def _task_record(path: Path, number: int, line: str) -> TaskRecord:
