@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, Generic
 
-from proxystore.abc import Capability, Connector, Key, Lifetime
+from proxystore.abc import Capability, Connector, Key, Lifetime, Medium
 from proxystore.connectors.load import adapt, unadapted
 from proxystore.errors import SerializationError, StoreClosedError
 from proxystore.payload import BytesLike, payload_nbytes
@@ -248,8 +248,9 @@ class ObjectStore(Generic[ConnectorT]):
         is_callers = gives_views and not self._codec.readonly
         if is_callers:
             # Nobody else may get it, or `x += 1` in one task would change what the
-            # next one computes with. Mapping it anew costs less than keeping bytes.
-            keeps = keeps and not is_mapped(data) and self.cache.has_room(len(data))
+            # next one computes with. Reading it anew where it is in memory costs
+            # less than keeping its bytes.
+            keeps = keeps and not self._reads_memory(data) and self.cache.has_room(len(data))
             data = memoryview(data).toreadonly() if keeps else data
         try:
             obj = self._codec.load(data, tag[0])
@@ -264,6 +265,9 @@ class ObjectStore(Generic[ConnectorT]):
             weak = gives_views and is_mapped(data)
             self.cache.set(key, kept, len(data), tag=tag, weak=weak)
         return obj
+
+    def _reads_memory(self, data: BytesLike) -> bool:
+        return self._connector.medium is Medium.SHARED_MEMORY or is_mapped(data)
 
     def _own(self, found: Any, tag: tuple[Any, Any]) -> Any:
         """What was found in the cache, as something that the caller may write to."""
