@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,6 +123,24 @@ def test_doctor_finds_this_environment_healthy(capsys: pytest.CaptureFixture[str
     assert code == 0, printed
     assert "another process read 1 MiB by a proxy of" in printed
     assert "connector file" in printed
+
+
+@pytest.mark.slow
+def test_doctor_reports_what_a_killed_process_left_and_leaves_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A place of its own: any other process of this user may collect in the usual one.
+    monkeypatch.setattr("proxystore.connectors._file.media._SHARED_MEMORY", f"{tmp_path}/absent")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / f"proxystore-{os.geteuid()}" / "left"
+    left.parent.mkdir(0o700)
+    code = "import os, sys; from proxystore.connectors.file import FileConnector; "
+    code += "FileConnector(sys.argv[1]).put(bytes(5000)); os._exit(9)"
+    subprocess.run([sys.executable, "-c", code, str(left)], check=False, timeout=60)
+    assert left.exists()
+    main(["doctor"])
+    assert "1 directories of dead processes hold" in capsys.readouterr().out
+    assert left.exists()
 
 
 @pytest.mark.slow

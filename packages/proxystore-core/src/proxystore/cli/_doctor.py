@@ -31,7 +31,7 @@ about what does not work: storing an object and reading it in another process, i
 shared memory and on disk; the room there is; installed connectors; leftovers.
 
 The exit code is 1 if something does not work, 0 otherwise; advice alone is not
-a failure."""
+a failure. Nothing is removed that was there before."""
 
 # One mapped object takes one descriptor before Python 3.13.
 _FEW_DESCRIPTORS = 1024
@@ -76,11 +76,12 @@ def run(_: argparse.Namespace) -> int:
 
 def _checks() -> Iterator[tuple[str, Callable[[], Finding]]]:
     yield "this environment", _environment
+    # Before others of these checks open stores: see what is there, as it is.
+    yield "leftovers", _leftovers
     yield "shared memory", _shared_memory
-    yield "embedded default", lambda: _round_trip(Store("doctor"))
+    yield "embedded default", _embedded_default
     yield "files on disk", _files_on_disk
     yield "open files", _descriptors
-    yield "leftovers", _leftovers
     for point in sorted(importlib.metadata.entry_points(group="proxystore.connectors")):
         yield f"connector {point.name}", lambda kind=point.name: _connector(kind)  # type: ignore[misc]
 
@@ -107,7 +108,7 @@ def _environment() -> Finding:
 
 
 def _shared_memory() -> Finding:
-    with FileConnector.temporary() as connector:
+    with FileConnector.temporary(collect=False) as connector:
         path = connector.config()["store_dir"]
         room = os.statvfs(path)
         in_memory = connector.medium is Medium.SHARED_MEMORY
@@ -120,6 +121,10 @@ def _shared_memory() -> Finding:
         advice = "Give the container more (--shm-size), or name a directory for the store."
         return Finding(Verdict.ADVICE, f"{found}. {advice}")
     return Finding(Verdict.OK, found)
+
+
+def _embedded_default() -> Finding:
+    return _round_trip(Store("doctor", FileConnector.temporary(collect=False)))
 
 
 def _files_on_disk() -> Finding:

@@ -150,18 +150,21 @@ class FileConnector(Connector[FileKey]):
         self._open(Directory.create(path, adopt=adopt), level, clear=clear)
 
     @classmethod
-    def temporary(cls) -> Self:
+    def temporary(cls, *, collect: bool = True) -> Self:
         """A connector to a fresh private directory in shared memory, which it owns.
 
         On a node without usable shared memory it is in the directory for
         temporary files; `medium` tells. It is cleared on `close`, or else when
         the process ends; after kill -9, by the next call of some process.
 
+        Args:
+            collect: Remove such directories of dead processes first, up to 64.
+
         Raises:
             UnsafeDirectoryError: Somebody else made the directory that holds them.
         """
         made = cls.__new__(cls)
-        made._open(private_directory(), Acknowledgement.PROCESS, clear=True)
+        made._open(private_directory(collect=collect), Acknowledgement.PROCESS, clear=True)
         return made
 
     def _open(self, directory: Directory, level: Acknowledgement, *, clear: bool) -> None:

@@ -43,12 +43,14 @@ class MediumInfo(NamedTuple):
     """Bytes in all objects together."""
 
 
-def private_directory() -> Directory:
+def private_directory(*, collect: bool = True) -> Directory:
     """A fresh directory for this user alone, owned, and cleared when the process ends.
 
     In shared memory where the system has 32 MiB of it free, in the directory for
-    temporary files otherwise (see `Directory.is_in_memory`). Collects up to 64
-    directories whose owners died without closing them.
+    temporary files otherwise (see `Directory.is_in_memory`).
+
+    Args:
+        collect: Remove up to 64 directories whose owners died without closing them.
 
     Raises:
         UnsafeDirectoryError: Somebody else made the directory that holds them.
@@ -58,7 +60,8 @@ def private_directory() -> Directory:
         parent = _parent(_shared_memory() or _temporary())
         os.makedirs(parent, mode=0o700, exist_ok=True)
         os.close(open_checked(parent))
-        _collect_dead(parent)
+        if collect:
+            _collect_dead(parent)
     except OSError as error:
         raise explained(error, _SHARED_MEMORY) from error
     for _ in range(_ATTEMPTS):
