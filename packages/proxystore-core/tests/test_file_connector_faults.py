@@ -144,6 +144,14 @@ def test_a_directory_that_vanished_is_missed_by_name(
         use(connector)
 
 
+def test_a_directory_that_never_was_is_missed_with_the_call_that_makes_it(tmp_path: Path) -> None:
+    absent = str(tmp_path / "absent")
+    with pytest.raises(MediumGoneError, match="If it never existed") as caught:
+        FileConnector.from_config({"store_dir": absent}).get(FileKey("a"))
+    assert f"FileConnector({absent!r})" in str(caught.value)
+    assert "its owner closed it" in str(caught.value)
+
+
 def test_a_vanished_directory_holds_nothing_to_evict_and_closes(tmp_path: Path) -> None:
     connector = FileConnector(tmp_path / "objects")
     shutil.rmtree(tmp_path / "objects")
@@ -200,6 +208,12 @@ class TestUnsafeDirectories:
         tmp_path.chmod(0o500)
         with pytest.raises(ConnectorUnavailableError, match="Permission denied"):
             FileConnector(tmp_path / "objects")
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="/proc is of Linux")
+    @pytest.mark.parametrize("path", ["/proc/nope", "/proc/nope/objects"])
+    def test_a_place_that_takes_no_directory_is_reported(self, path: str) -> None:
+        with pytest.raises(ConnectorUnavailableError, match=f"{path}: .*cannot be created there"):
+            FileConnector(path)
 
 
 # Stops before the given system call of the second put, and waits to be killed.

@@ -18,9 +18,11 @@ import pytest
 from proxystore.abc import Acknowledgement, Capability, Connector, Medium
 from proxystore.connectors.file import FileConnector, FileKey
 from proxystore.connectors.local import LocalConnector, LocalKey
+from proxystore.connectors.multi import MultiConnector, Policy
 from proxystore.errors import (
     ConfigError,
     CorruptObjectError,
+    InvalidKeyError,
     NotOwnerError,
     SerializationError,
     StoreClosedError,
@@ -180,6 +182,19 @@ def test_what_was_put_is_got(store: Store[Any]) -> None:
 
 def test_keys_are_the_connectors_own(store: Store[Any]) -> None:
     assert isinstance(store.put(1), FileKey)
+
+
+@pytest.mark.parametrize("plain", [tuple, list])
+def test_the_plain_fields_of_a_key_are_refused_with_what_makes_a_key(
+    plain: Callable[[Any], Any], tmp_path: Path
+) -> None:
+    multi = MultiConnector({"one": (LocalConnector(), Policy())})
+    for connector in (FileConnector(tmp_path / "objects"), LocalConnector(), multi):
+        with Store("demo", connector) as store:
+            key = store.put("x")
+            with pytest.raises(InvalidKeyError, match=r"store\.make_key\(fields\)"):
+                store.get(plain(key))
+            assert store.get(store.make_key(plain(key))) == "x"
 
 
 def test_an_absent_object_gives_the_default(store: Store[Any]) -> None:

@@ -100,7 +100,7 @@ class ConnectorUnavailableError(ProxyStoreError, ConnectionError):
 
 
 class MediumGoneError(ConnectorUnavailableError):
-    """The medium was there once and is not any more; its objects are lost."""
+    """The medium is not there: it never was, or it went, and its objects with it."""
 
 
 class MediumFullError(ProxyStoreError, OSError):

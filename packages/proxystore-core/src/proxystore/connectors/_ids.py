@@ -9,7 +9,7 @@ from typing import Any
 
 from proxystore.errors import InvalidKeyError
 
-__all__ = ["checked_id", "fresh_id", "is_id"]
+__all__ = ["checked_id", "expected_key", "fresh_id", "is_id"]
 
 EXPECTED_ID = "1 to 64 characters of A-Z, a-z, 0-9, '_' and '-'"
 _matches = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
@@ -28,6 +28,11 @@ def is_id(text: str) -> bool:
     return _matches(text) is not None
 
 
+def expected_key(key_type: type[tuple[Any, ...]]) -> str:
+    """What to pass in place of something that is no ``key_type``, for `InvalidKeyError`."""
+    return f"a {key_type.__name__}, which store.make_key(fields) makes of plain fields"
+
+
 # Any: what a caller passed as a key, which may be anything.
 def checked_id(key: Any, key_type: type[tuple[str]]) -> str:
     """The identifier in ``key``.
@@ -36,7 +41,7 @@ def checked_id(key: Any, key_type: type[tuple[str]]) -> str:
         InvalidKeyError: ``key`` is not a ``key_type``, or its identifier is malformed.
     """
     if not isinstance(key, key_type):
-        raise InvalidKeyError(repr(key), f"a {key_type.__name__}")
+        raise InvalidKeyError(repr(key), expected_key(key_type))
     object_id: Any = key[0]
     # Before any use: '../x' as a file name would leave the directory.
     if not isinstance(object_id, str) or _matches(object_id) is None:

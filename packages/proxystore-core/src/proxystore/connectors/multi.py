@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 from typing import Any, ClassVar, Self, TypeVar
 
 from proxystore.abc import Acknowledgement, Capability, Connector, Key, Medium
-from proxystore.connectors._ids import EXPECTED_ID, fresh_id, is_id
+from proxystore.connectors._ids import EXPECTED_ID, expected_key, fresh_id, is_id
 from proxystore.connectors._policy import Policy
 from proxystore.connectors._routing import MultiKey, Routes, Wish
 from proxystore.connectors._tiers import Tier
@@ -310,7 +310,7 @@ class MultiConnector(Connector[MultiKey]):
     # Any: what a caller passed as a key, which may be anything.
     def _check_key(self, key: Any) -> None:
         if not isinstance(key, MultiKey):
-            raise InvalidKeyError(repr(key), "a MultiKey")
+            raise InvalidKeyError(repr(key), expected_key(MultiKey))
         object_id, tier, tier_key = tuple[Any, Any, Any](key)
         if not isinstance(object_id, str) or not is_id(object_id):
             raise InvalidKeyError(repr(key), f"an object_id of {EXPECTED_ID}")

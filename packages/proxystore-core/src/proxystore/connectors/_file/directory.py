@@ -108,7 +108,7 @@ class Directory:
             ConnectorUnavailableError: The system refused.
         """
         try:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
+            _make_parents(path)
             for _ in range(_ATTEMPTS):
                 # Its owner may close it between any two of these calls: then anew.
                 with suppress(FileNotFoundError):
@@ -128,6 +128,8 @@ class Directory:
             os.mkdir(path, 0o700)
         except FileExistsError:
             made = False
+        except FileNotFoundError as error:
+            raise _not_made(path) from error
         directory = cls(path, open_checked(path))
         if made:
             directory._own()
@@ -281,6 +283,22 @@ def _clear_all_at_end_of_worker(_pid: int) -> None:
         from multiprocessing.util import Finalize
 
         Finalize(None, _clear_all, exitpriority=0)
+
+
+def _make_parents(path: str) -> None:
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+    except FileNotFoundError as error:
+        raise _not_made(path) from error
+
+
+def _not_made(path: str) -> ConnectorUnavailableError:
+    """The error where the parent is there and yet, says the system, a directory has none."""
+    return ConnectorUnavailableError(
+        f"directory {path}",
+        "it does not exist and cannot be created there",
+        "Name a directory on a file system that takes new ones.",
+    )
 
 
 def open_checked(path: str) -> int:

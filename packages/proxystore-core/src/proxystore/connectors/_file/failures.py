@@ -23,9 +23,10 @@ def gone(path: str) -> MediumGoneError:
     """The error for a directory that is not there."""
     return MediumGoneError(
         f"directory {path}",
-        f"it does not exist (any more) on host {this_node().host!r}",
-        "Its owner closed it, or it belongs to another container, mount or host. Keep the "
-        "store that made it open until every proxy was used, or make one with FileConnector().",
+        f"it does not exist on host {this_node().host!r}",
+        f"If it never existed, check the path, or make it with FileConnector({path!r}). If it "
+        f"did, its owner closed it: keep the store that made it open until every proxy was "
+        f"used. Or it belongs to another container, mount or host.",
     )
 
 
