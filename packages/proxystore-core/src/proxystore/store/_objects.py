@@ -21,6 +21,9 @@ from proxystore.store.types import Address, ConnectorT, DeserializerT, Serialize
 
 __all__ = ["MISSING", "ObjectStore"]
 
+# Stored with buffers like arrays, but nobody can write to them.
+_IMMUTABLE = frozenset({bytes, str})
+
 MISSING = object()
 """Stands for the object that is not there; `None` may be one that is."""
 
@@ -241,17 +244,10 @@ class ObjectStore(Generic[ConnectorT]):
         watch.lap("connector")
         if data is None:
             return MISSING
-        # What appeared since its generation was asked for has none to be known by:
-        # cached, it would answer for the absent object that it is after an evict.
-        keeps = self._replaceable is None or tag[1] is not None
-        gives_views = self._codec.gives_views(data, tag[0])
-        is_callers = gives_views and not self._codec.readonly
-        if is_callers:
-            # Nobody else may get it, or `x += 1` in one task would change what the
-            # next one computes with. Reading it anew where it is in memory costs
-            # less than keeping its bytes.
-            keeps = keeps and not self._reads_memory(data) and self.cache.has_room(len(data))
-            data = memoryview(data).toreadonly() if keeps else data
+        is_kept = self._keeps_bytes(data, tag)
+        if is_kept:
+            # The caller may write to what it gets, which must not be what is kept.
+            data = memoryview(data).toreadonly()
         try:
             obj = self._codec.load(data, tag[0])
         except SerializationError as error:
@@ -260,14 +256,37 @@ class ObjectStore(Generic[ConnectorT]):
         watch.lap("deserialize")
         watch.note("object_size", len(data))
         watch.stop(key, total=False)
-        if keeps:
-            kept = KeptBytes(memoryview(data)) if is_callers else obj
-            weak = gives_views and is_mapped(data)
-            self.cache.set(key, kept, len(data), tag=tag, weak=weak)
+        # What appeared since its generation was asked for has none to be known by:
+        # cached, it would answer for the absent object that it is after an evict.
+        if self._replaceable is None or tag[1] is not None:
+            kept = KeptBytes(memoryview(data)) if is_kept else None
+            self._keep(key, obj, data, tag, kept)
         return obj
 
-    def _reads_memory(self, data: BytesLike) -> bool:
-        return self._connector.medium is Medium.SHARED_MEMORY or is_mapped(data)
+    def _keeps_bytes(self, data: BytesLike, tag: tuple[Any, Any]) -> bool:
+        """Whether to cache the bytes of an object, for each caller to get its own views of them.
+
+        Not what is in memory already: reading it anew costs less than a copy.
+        """
+        return (
+            self._codec.gives_views(data, tag[0])
+            and not self._codec.readonly
+            and self._connector.medium is not Medium.SHARED_MEMORY
+            and not is_mapped(data)
+            and self.cache.has_room(len(data))
+        )
+
+    def _keep(
+        self, key: Key, obj: Any, data: BytesLike, tag: tuple[Any, Any], kept: KeptBytes | None
+    ) -> None:
+        if type(obj) in _IMMUTABLE or not self._codec.gives_views(data, tag[0]):
+            self.cache.set(key, obj, len(data), tag=tag)
+        elif self._codec.readonly:
+            self.cache.set(key, obj, len(data), tag=tag, weak=is_mapped(data))
+        elif kept is not None:
+            self.cache.set(key, kept, len(data), tag=tag)
+        # Otherwise nobody else may get it, or `x += 1` in one task would change what
+        # the next one computes with.
 
     def _own(self, found: Any, tag: tuple[Any, Any]) -> Any:
         """What was found in the cache, as something that the caller may write to."""

@@ -5,8 +5,13 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from proxystore.connectors.load import adapt, connector_from_config, connector_from_url
-from proxystore.errors import StoreExistsError
+from proxystore.connectors.load import (
+    adapt,
+    check_parameters,
+    connector_from_config,
+    connector_from_url,
+)
+from proxystore.errors import ConfigError, StoreExistsError
 from proxystore.store._proxies import ProxyingStore
 from proxystore.store.options import StoreOptions, Verify
 from proxystore.store.reference import StoreReference
@@ -57,7 +62,8 @@ class Store(ProxyingStore[ConnectorT]):
     Raises:
         StoreExistsError: ``register``, and a different store has the name.
         ConfigError: ``verify`` is no `Verify`.
-        TypeError: ``connector`` is no connector, or two names or connectors are given.
+        TypeError: ``connector`` is no connector, two names or connectors are given,
+            or a cache bound is no number.
         ValueError: A cache bound is negative.
     """
 
@@ -127,20 +133,32 @@ class Store(ProxyingStore[ConnectorT]):
             options: As for `Store`.
 
         Raises:
-            ConfigError: No connector knows the URL, or it names an unknown option.
+            ConfigError: No connector knows the URL, it names an unknown option, or
+                ``options`` do.
         """
         # Any: of the type that the URL names.
         attached: Any = adapt(connector_from_url(url), owns=False)
-        return cls(name, attached, **options)
+        try:
+            return cls(name, attached, **options)
+        except TypeError as exc:
+            check_parameters(cls, options, f"of {cls.__name__}", exc)
+            raise
 
     @classmethod
     def from_config(cls, config: StoreConfig) -> Self:
         """A store to the medium that ``config`` names, which it does not own.
 
         Raises:
-            ConfigError: There is no such connector, or it has no such option.
+            ConfigError: There is no such connector, or it has no such option; or
+                ``config`` is something else, such as a dict.
             StoreExistsError: ``auto_register``, and a different store has the name.
         """
+        if not hasattr(config, "connector"):
+            raise ConfigError(
+                f"a {type(config).__name__} as the config of a store",
+                "expected a StoreConfig, which StoreConfig.model_validate() makes of a dict "
+                "and StoreConfig.from_toml() of a file",
+            )
         connector = connector_from_config(config.connector.kind, config.connector.options)
         # Any: of the type that the config names.
         attached: Any = adapt(connector, owns=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import threading
 import weakref
 from collections import OrderedDict
@@ -20,6 +21,13 @@ class _Entry(NamedTuple):
     tag: object
 
 
+def _check_bound(what: str, bound: object) -> None:
+    if not isinstance(bound, numbers.Real):
+        raise TypeError(f"A cache holds a number of {what}, 0 or more, not {bound!r}.")
+    if bound < 0:
+        raise ValueError(f"A cache cannot hold {bound} {what}. Use 0 to keep nothing.")
+
+
 class LRUCache:
     """Keeps the objects that were used last.
 
@@ -32,14 +40,12 @@ class LRUCache:
 
     Raises:
         ValueError: A bound is negative.
+        TypeError: A bound is no number.
     """
 
     def __init__(self, maxsize: int = 256, max_nbytes: int = 256 * 1024 * 1024) -> None:
-        if maxsize < 0 or max_nbytes < 0:
-            raise ValueError(
-                f"A cache cannot hold {min(maxsize, max_nbytes)} objects or bytes. "
-                f"Use 0 to keep nothing."
-            )
+        _check_bound("objects", maxsize)
+        _check_bound("bytes", max_nbytes)
         self.maxsize, self.max_nbytes = maxsize, max_nbytes
         self.hits = 0
         """Calls of `get` that found an object."""
