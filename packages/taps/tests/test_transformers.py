@@ -127,8 +127,6 @@ def test_a_pattern_that_is_no_regular_expression_is_refused() -> None:
 
 
 def test_a_typo_in_the_options_of_a_connector_names_the_nearest() -> None:
-    config = ProxyStoreConfig(
-        connector=ConnectorChoice(kind="file", options={"stor_dir": "/x"})
-    )
+    config = ProxyStoreConfig(connector=ConnectorChoice(kind="file", options={"stor_dir": "/x"}))
     with pytest.raises(ConfigError, match="Did you mean 'store_dir'"):
         config.get_transformer()

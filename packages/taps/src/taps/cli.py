@@ -40,17 +40,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    from taps.errors import TapsError, UsageError
+    from proxystore.errors import ConfigError, ConnectorNotInstalledError, ProxyStoreError
+    from taps.errors import PluginLoadError, UsageError
 
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         if arguments[:1] == ["run"]:
             return _run(arguments[1:])
         return _other(arguments)
-    except UsageError as exc:
+    except (UsageError, PluginLoadError, ConfigError, ConnectorNotInstalledError) as exc:
         print(f"taps: {exc}", file=sys.stderr)
         return EXIT_USAGE
-    except TapsError as exc:
+    except ProxyStoreError as exc:
         print(f"taps: {exc}", file=sys.stderr)
         return EXIT_WRONG
     except KeyboardInterrupt:
@@ -81,7 +82,8 @@ def _print_summary(outcome: RunOutcome) -> None:
         "run": str(outcome.run_dir),
     }
     if outcome.error is not None:
-        rows["error"] = f"{outcome.error}\n{'':<14}(the traceback is in its log file)"
+        lines = [*outcome.error.splitlines(), "(the traceback is in its log file)"]
+        rows["error"] = f"\n{'':<14}".join(lines)
     for name, text in rows.items():
         print(f"{name:<14}{text}")
 

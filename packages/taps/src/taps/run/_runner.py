@@ -12,8 +12,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from taps.apps.abc import Verification
+from proxystore.errors import ProxyStoreError
+from taps.apps.abc import App, Verification
 from taps.engine import Engine
+from taps.errors import RunError
+from taps.run._failure import failure_text
+from taps.run._setup import SetUp, set_up
 from taps.run.config import Config
 from taps.run.directory import make_run_dir, write_json
 from taps.run.environment import describe_environment
@@ -90,34 +94,58 @@ def run(config: Config, *, progress: Progress = no_progress) -> RunOutcome:
 
     Raises:
         RunError: There can be no run directory.
+        ProxyStoreError: App, transformer or executor cannot be made as configured. There
+            is no run directory then.
         KeyboardInterrupt: Ctrl-C. Workers were ended, and result and records written.
     """
-    outcome = _blank_outcome(config, make_run_dir(config))
-    run_dir = outcome.run_dir
-    config.write_toml(run_dir / "config.toml")
-    start_method = getattr(config.engine.executor, "context", None)
-    write_json(run_dir / "environment.json", describe_environment(start_method))
-    outcome.start_time = time.time()
-    with logging_to(config.logging, run_dir), _environment(config.run.env_vars or {}):
-        try:
-            _run(config, outcome, progress)
-        except KeyboardInterrupt:
-            outcome.interrupted, outcome.detail = True, "The run was interrupted."
-            raise
-        except Exception as exc:
-            # Not at the level of a terminal, which is shown the error itself.
-            logger.info("The run failed.", exc_info=True)
-            outcome.error = f"{type(exc).__name__}: {exc}"
-            outcome.detail = "The run failed, so that there is nothing to verify."
-        finally:
-            outcome.write()
+    began = time.time(), time.perf_counter()
+    with _environment(config.run.env_vars or {}), contextlib.ExitStack() as opened:
+        ready = _set_up(config, opened)
+        outcome = _blank_outcome(config, make_run_dir(config), began[0])
+        run_dir = outcome.run_dir
+        config.write_toml(run_dir / "config.toml")
+        start_method = getattr(config.engine.executor, "context", None)
+        write_json(run_dir / "environment.json", describe_environment(start_method))
+        with logging_to(config.logging, run_dir), _written_down(outcome):
+            if isinstance(ready, Exception):
+                raise ready
+            engine = ready.engine(run_dir)
+            opened.pop_all()  # The engine and _run close it all from here on.
+            outcome.phases_s["setup"] = time.perf_counter() - began[1]
+            _run(ready.app, engine, outcome, progress)
     return outcome
 
 
-def _blank_outcome(config: Config, run_dir: Path) -> RunOutcome:
+def _set_up(config: Config, opened: contextlib.ExitStack) -> SetUp | Exception:
+    try:
+        return set_up(config, opened)
+    except ProxyStoreError:
+        raise  # It says what to change; a run directory would only be in the way.
+    except Exception as exc:  # noqa: BLE001 - to be written down, with its traceback
+        return exc
+
+
+@contextlib.contextmanager
+def _written_down(outcome: RunOutcome) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        outcome.interrupted, outcome.detail = True, "The run was interrupted."
+        raise
+    except Exception as exc:
+        # Not at the level of a terminal, which is shown the error itself.
+        logger.info("The run failed.", exc_info=True)
+        outcome.error = failure_text(exc)
+        outcome.detail = "The run failed, so that there is nothing to verify."
+    finally:
+        outcome.write()
+
+
+def _blank_outcome(config: Config, run_dir: Path, start_time: float) -> RunOutcome:
     engine = config.engine
     return RunOutcome(
         run_dir,
+        start_time=start_time,
         app=config.app.name,
         executor=engine.executor.name,
         transformer=engine.transformer.name if engine.transformer else None,
@@ -125,13 +153,10 @@ def _blank_outcome(config: Config, run_dir: Path) -> RunOutcome:
     )
 
 
-def _run(config: Config, outcome: RunOutcome, progress: Progress) -> None:
+def _run(app: App, engine: Engine, outcome: RunOutcome, progress: Progress) -> None:
     phases = outcome.phases_s
     with contextlib.ExitStack() as stack:
-        with _timed(phases, "setup"):
-            app = config.app.get_app()
-            stack.callback(app.close)
-            engine = config.engine.get_engine(outcome.run_dir)
+        stack.callback(app.close)
         # After the engine ended: tasks that were cancelled or lost count too.
         stack.callback(_add_totals, outcome, engine)
         stack.enter_context(engine)
@@ -144,7 +169,14 @@ def _run(config: Config, outcome: RunOutcome, progress: Progress) -> None:
     _note_verification(outcome, verification)
 
 
-def _note_verification(outcome: RunOutcome, verification: Verification) -> None:
+# object: an app is anybody's, and may forget to return what it found.
+def _note_verification(outcome: RunOutcome, verification: object) -> None:
+    if not isinstance(verification, Verification):
+        raise RunError(
+            f"what verify() of app {outcome.app!r} returned",
+            f"it is {verification!r}",
+            "It must return a taps.apps.abc.Verification.",
+        )
     outcome.verified = verification.ok
     outcome.detail, outcome.value = verification.detail, verification.value
     logger.log(logging.INFO if verification.ok else logging.ERROR, verification.detail)

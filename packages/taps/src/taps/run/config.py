@@ -15,7 +15,6 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator
 
 from taps.apps.abc import AppConfig
-from taps.engine import Engine, JSONLinesRecordLogger
 from taps.errors import UsageError
 from taps.executors import ExecutorConfig
 from taps.filters import FilterConfig
@@ -64,22 +63,6 @@ class EngineConfig(_Section):
     task_record_file_name: str | None = Field(
         default="tasks.jsonl", description="file of task records in the run directory"
     )
-
-    def get_engine(self, run_dir: Path) -> Engine:
-        """A fresh engine that writes its records to ``run_dir``.
-
-        The caller shuts it down, and with it executor, transformer and records.
-        """
-        transformer = self.transformer.get_transformer() if self.transformer else None
-        records = None
-        if self.task_record_file_name is not None:
-            records = JSONLinesRecordLogger(run_dir / self.task_record_file_name)
-        return Engine(
-            self.executor.get_executor(),
-            filter_=self.filter.get_filter() if self.filter else None,
-            transformer=transformer,
-            record_logger=records,
-        )
 
 
 class LoggingConfig(_Section):

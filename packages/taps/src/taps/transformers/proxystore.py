@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from proxystore.abc import Medium
 from proxystore.connectors.load import connector_from_url, new_connector
+from proxystore.errors import ConfigError
 from proxystore.payload import Buffers
 from proxystore.proxy import Proxy, extract, resolve_async
 from proxystore.serialize import serialize
@@ -83,6 +86,17 @@ def _rebuild(reference: Any, async_resolve: bool, extract_target: bool) -> Proxy
     return ProxyTransformer(store, async_resolve=async_resolve, extract_target=extract_target)
 
 
+def _check_directory(url: str) -> None:
+    # The connector would say so too, but only when the first task needs it.
+    parts = urlsplit(url)
+    if parts.scheme == "file" and not Path(unquote(parts.path)).is_dir():
+        raise ConfigError(
+            f"URL {url!r}",
+            "there is no such directory. Make it first, or let --transformer.connector.kind "
+            'file make one, with --transformer.connector.options \'{"store_dir": "..."}\'',
+        )
+
+
 class ConnectorChoice(BaseModel):
     """A connector by its kind and the options of its class."""
 
@@ -97,7 +111,11 @@ class ProxyStoreConfig(TransformerConfig):
 
     name: Literal["proxystore"] = "proxystore"
     connector: ConnectorChoice | None = Field(default=None, description="where objects are kept")
-    url: str | None = Field(default=None, description="the same as a URL, file:///directory")
+    url: str | None = Field(
+        default=None,
+        description="the same as a URL: file:///directory, which must exist (connector.kind file "
+        "with the option store_dir makes one)",
+    )
     cache_size: int = Field(default=256, ge=0, description="objects cached in each process")
     populate_target: bool = Field(
         default=True, description="let proxies keep the object where they were made"
@@ -118,10 +136,13 @@ class ProxyStoreConfig(TransformerConfig):
         """A fresh store and its transformer.
 
         Raises:
-            ProxyStoreError: The connector cannot be made.
+            ConfigError: There is no such connector, it cannot be made of these options,
+                or the directory of a URL does not exist.
+            ProxyStoreError: The connector cannot be made for another reason.
         """
         connector: Any = None
         if self.url is not None:
+            _check_directory(self.url)
             connector = connector_from_url(self.url)
         elif self.connector is not None:
             connector = new_connector(self.connector.kind, self.connector.options)
