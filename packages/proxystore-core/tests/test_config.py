@@ -92,6 +92,12 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
         StoreConfig.from_toml(path)
 
 
+@pytest.mark.parametrize("given", [{"name": "demo", "connector": {"kind": "local"}}, "store.toml"])
+def test_what_is_no_config_is_refused_with_what_makes_one(given: Any) -> None:
+    with pytest.raises(ConfigError, match=r"model_validate.*from_toml"):
+        Store.from_config(given)
+
+
 def test_a_typo_in_code_names_the_nearest_option() -> None:
     with pytest.raises(ValidationError, match="Did you mean 'metrics'"):
         config(metric=True)

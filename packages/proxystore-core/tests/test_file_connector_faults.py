@@ -17,6 +17,7 @@ import pytest
 
 from proxystore.connectors.file import Collected, FileConnector, FileKey
 from proxystore.errors import (
+    ConfigError,
     ConnectorUnavailableError,
     MediumFullError,
     MediumGoneError,
@@ -168,6 +169,11 @@ def test_a_directory_made_again_is_not_taken_for_the_one_that_vanished(tmp_path:
             connector.get(FileKey("a"))
         connector.close()
         assert second.get(FileKey("a")) == b"x"
+
+
+def test_a_path_with_a_null_character_is_a_config_error() -> None:
+    with pytest.raises(ConfigError, match="null character"):
+        FileConnector("a\0b")
 
 
 class TestUnsafeDirectories:

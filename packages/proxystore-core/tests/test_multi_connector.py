@@ -485,6 +485,12 @@ def test_a_config_with_a_mistake_names_it(config: dict[str, Any], said: str) -> 
         MultiConnector.from_config(config)
 
 
+@pytest.mark.parametrize("tier", [MemoryConnector(), (MemoryConnector(),), (MemoryConnector(), {})])
+def test_a_tier_without_a_policy_is_named_with_what_is_expected(tier: Any) -> None:
+    with pytest.raises(ConfigError, match=r"tier 'a'.*expected a pair .*\(connector, Policy\(\)\)"):
+        MultiConnector({"a": tier})
+
+
 # --- The whole ----------------------------------------------------------------------
 
 

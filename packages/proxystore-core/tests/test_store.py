@@ -133,6 +133,31 @@ def test_an_option_out_of_range_is_refused(option: dict[str, Any]) -> None:
         Store("demo", LocalConnector(), **option)
 
 
+@pytest.mark.parametrize("option", ["cache_size", "cache_nbytes"])
+def test_a_cache_bound_that_is_no_number_is_refused(option: str) -> None:
+    with pytest.raises(TypeError, match=r"A cache holds a number of .*, not '3'\."):
+        Store("demo", LocalConnector(), **{option: "3"})
+
+
+@pytest.mark.parametrize("make", [LocalConnector, FileConnector.temporary])
+def test_a_ttl_that_is_no_number_is_refused(make: Callable[[], Connector[Any]]) -> None:
+    with Store("demo", make()) as store:
+        with pytest.raises(TypeError, match=r"ttl is a number of seconds .*not '1h'"):
+            store.put(1, ttl="1h")
+
+
+def test_a_url_that_is_none_leads_to_the_config() -> None:
+    with pytest.raises(ConfigError, match=r"URL None: .*Store\.from_config\(\)"):
+        Store.from_url(None)
+
+
+def test_a_mistyped_option_beside_a_url_is_named_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"'cach_size' of Store.*Did you mean 'cache_size'"):
+        Store.from_url(f"file://{tmp_path}", cach_size=3)
+    with pytest.raises(TypeError, match="A cache holds"):
+        Store.from_url(f"file://{tmp_path}", cache_size="3")
+
+
 def test_a_choice_that_does_not_exist_is_named_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'always'"):
         Store("demo", LocalConnector(), verify="allways")

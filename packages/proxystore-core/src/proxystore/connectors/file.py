@@ -36,6 +36,7 @@ from proxystore.connectors._file.sweep import Collected, collect, objects, remov
 from proxystore.connectors._file.writing import Temporary, write_all
 from proxystore.connectors._ids import checked_id, fresh_id
 from proxystore.errors import (
+    ConfigError,
     KeyAlreadySetError,
     KeyNotSetError,
     MediumGoneError,
@@ -132,7 +133,7 @@ class FileConnector(Connector[FileKey]):
             ``adopt=True`` and it holds files that were never ours.
         NotOwnerError: ``adopt=True`` and its owner lives.
         ConnectorUnavailableError: It cannot be made or opened.
-        ConfigError: ``acknowledge`` is another level.
+        ConfigError: ``acknowledge`` is another level, or no directory can have that name.
     """
 
     key_type: ClassVar[type] = FileKey
@@ -147,6 +148,8 @@ class FileConnector(Connector[FileKey]):
     ) -> None:
         level = acknowledgement(acknowledge)
         path = os.path.abspath(os.fspath(store_dir))
+        if "\0" in path:
+            raise ConfigError(f"directory {path!r}", "no path can hold a null character")
         self._open(Directory.create(path, adopt=adopt), level, clear=clear)
 
     @classmethod

@@ -13,6 +13,7 @@ from proxystore.errors import ConfigError, ConnectorNotInstalledError, nearest_n
 
 __all__ = [
     "adapt",
+    "check_parameters",
     "connector_from_config",
     "connector_from_url",
     "connector_type",
@@ -81,8 +82,14 @@ def connector_from_url(url: str) -> Any:
     """A connector to the medium at ``url``, whose scheme is the connector's kind.
 
     Raises:
-        ConfigError: The URL has no scheme, or one that no connector knows.
+        ConfigError: The URL is no string, or has no scheme, or one that no connector knows.
     """
+    if not isinstance(url, str):
+        raise ConfigError(
+            f"URL {url!r}",
+            "it is no string. A store whose url is None is opened by its config(), "
+            "with Store.from_config()",
+        )
     scheme, separator, _ = url.partition("://")
     if not separator:
         raise ConfigError(f"URL {url!r}", "it does not begin with a scheme, as file:/// does")
@@ -119,12 +126,29 @@ def _made(kind: str, options: Mapping[str, Any], make: Callable[[type[Any]], Any
     try:
         return make(cls)
     except TypeError as exc:
-        known = _parameters(cls)
-        for option in options if known else ():
-            if option not in known:
-                what = f"option {option!r} of connector {kind!r}"
-                raise _unknown(what, option, known) from exc
+        known = check_parameters(cls, options, f"of connector {kind!r}", exc)
         raise ConfigError(f"the options of connector {kind!r}", str(exc), None, known) from exc
+
+
+def check_parameters(
+    cls: type[Any], options: Iterable[str], owner: str, cause: TypeError
+) -> tuple[str, ...]:
+    """The names that the constructor of ``cls`` takes, none if it takes any.
+
+    Args:
+        cls: Whose constructor it is.
+        options: Names that it was given.
+        owner: Whose options they are, for the message.
+        cause: What the constructor said.
+
+    Raises:
+        ConfigError: One of ``options`` is not among them. It names the nearest.
+    """
+    known = _parameters(cls)
+    for option in options if known else ():
+        if option not in known:
+            raise _unknown(f"option {option!r} {owner}", option, known) from cause
+    return known
 
 
 def adapt(connector: Any, *, owns: bool = True) -> Connector[Any]:

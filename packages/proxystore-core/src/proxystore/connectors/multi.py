@@ -16,6 +16,7 @@ from proxystore.connectors.load import adapt
 from proxystore.errors import (
     CapabilityError,
     ClosedError,
+    ConfigError,
     InvalidKeyError,
     KeyAlreadySetError,
     KeyNotSetError,
@@ -34,6 +35,16 @@ _IMPLEMENTED = frozenset({
     Capability.RANGED,
     Capability.REPLACEABLE,
 })
+
+
+# Any: what a caller passed as a tier, which may be anything.
+def _check_tier(name: str, tier: Any) -> None:
+    if not isinstance(tier, Sequence) or len(tier) != 2 or not isinstance(tier[1], Policy):
+        raise ConfigError(
+            f"tier {name!r} of a MultiConnector",
+            f"expected a pair of a connector and its policy, such as (connector, Policy()), "
+            f"and found {tier!r}",
+        )
 
 
 class MultiConnector(Connector[MultiKey]):
@@ -55,7 +66,8 @@ class MultiConnector(Connector[MultiKey]):
         dormant_connectors: Configs of tiers that are not for this host.
 
     Raises:
-        ConfigError: There is no tier, or a name is empty or given twice.
+        ConfigError: There is no tier, or a name is empty or given twice; or a tier
+            is no pair of a connector and a policy.
     """
 
     key_type: ClassVar[type] = MultiKey
@@ -66,6 +78,8 @@ class MultiConnector(Connector[MultiKey]):
         connectors: Mapping[str, tuple[Any, Policy]],
         dormant_connectors: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
+        for name, tier in connectors.items():
+            _check_tier(name, tier)
         tiers = [Tier(name, adapt(each), policy) for name, (each, policy) in connectors.items()]
         self._assemble(tiers, dormant_connectors or {})
 
