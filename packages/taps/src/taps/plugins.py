@@ -25,6 +25,7 @@ __all__ = [
     "Plugin",
     "PluginConfig",
     "PluginT",
+    "extra_advice",
     "load_plugin",
     "plugin_names",
 ]
@@ -112,5 +113,22 @@ def _entry_points(kind: Plugin) -> dict[str, EntryPoint]:
 
 def _advice(entry_point: EntryPoint) -> str:
     provider = entry_point.dist.name if entry_point.dist else "the distribution it is in"
-    extra = f"[{entry_point.extras[0]}]" if entry_point.extras else ""
-    return f"Install what it needs: pip install '{provider}{extra}'."
+    if not entry_point.extras:
+        return f"Install what it needs: pip install '{provider}'."
+    return extra_advice(provider, entry_point.extras[0])
+
+
+def extra_advice(provider: str, extra: str) -> str:
+    """How to install what a plugin needs.
+
+    Args:
+        provider: The distribution that has the plugin.
+        extra: The one of its extras that brings what the plugin needs.
+    """
+    # On the public index the name taps is another project's.
+    source = (
+        "from a clone: pip install './packages/taps"
+        if provider == "taps"
+        else (f"pip install '{provider}")
+    )
+    return f"Install the extra {extra!r} of {provider}, {source}[{extra}]'."

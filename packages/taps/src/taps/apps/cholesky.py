@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from taps.apps.abc import App, AppConfig
 from taps.errors import PluginLoadError
+from taps.plugins import extra_advice
 
 __all__ = ["CholeskyConfig"]
 
@@ -45,7 +46,7 @@ class CholeskyConfig(AppConfig):
         try:
             from taps.apps._cholesky import CholeskyApp
         except ImportError as exc:
-            advice = "Install what it needs: pip install 'taps[cholesky]'."
+            advice = extra_advice("taps", "cholesky")
             raise PluginLoadError("app", "cholesky", str(exc), advice) from exc
         return CholeskyApp(self.matrix_size, self.block_size, seed=self.seed)
 
