@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from proxystore.connectors.file import list_media
+from taps.cli import main
 
 Taps = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -98,6 +99,51 @@ def test_help_lists_the_options_of_what_is_selected(taps: Taps) -> None:
     assert "--app.map-tasks" in text
     assert "--executor.max-threads" in text
     assert "--executor.max-processes" not in text
+
+
+def test_help_says_what_is_needed_only_with_other_options(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--app", "mapreduce", "--transformer", "proxystore", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "(needed if there are options of connector)" in text
+    assert "(must be given)" not in text
+
+
+@pytest.mark.parametrize("command", ["compare", "report"])
+def test_help_of_a_command_says_what_it_does(
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert "exits with 1" in " ".join(capsys.readouterr().out.lower().split())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [["list"], ["--help"]])
+def test_a_reader_that_leaves_early_is_no_error(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = subprocess.run(
+        [sys.executable, "-m", "taps", *arguments],
+        stdout=writer, stderr=subprocess.PIPE, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    os.close(writer)
+    assert (process.returncode, process.stderr) == (0, "")
+
+
+@pytest.mark.slow
+def test_a_failed_run_fails_without_a_reader_too(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "taps", "run", "--app", "mapreduce"]
+    process = subprocess.run(
+        [*command, "--app.data-dir", "no", "--executor", "serial"],
+        stdout=writer, stderr=subprocess.PIPE, text=True, check=False, timeout=30, cwd=tmp_path,
+    )  # fmt: skip
+    os.close(writer)
+    assert (process.returncode, process.stderr) == (1, "")
 
 
 @pytest.mark.slow

@@ -41,7 +41,8 @@ def test_none_is_a_value_on_the_command_line() -> None:
 
 
 def test_lists_are_separated_by_commas_or_are_json() -> None:
-    select = ["--app", "mapreduce", "--filter", "object-type", "--filter.patterns"]
+    select = ["--app", "mapreduce", "--transformer", "proxystore"]
+    select += ["--filter", "object-type", "--filter.patterns"]
     for text in ("str,bytes", '["str", "bytes"]'):
         config = parse_run([*select, text])
         assert config.engine.filter.patterns == ("str", "bytes")  # type: ignore[union-attr]

@@ -33,6 +33,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--transformer.connector.kind", "fle"], "Did you mean 'file'"),
         (["--transformer.connector.kind", "multi"], "Cannot use the options of connector"),
         (["--transformer.connector.options", "{}"], "--transformer.connector.kind"),
+        (["--transformer", "none", "--filter", "never"], "Add --transformer"),
         (["--transformer.url", "nonsense"], "does not begin with a scheme"),
         (["--transformer.url", "file:///no/such/directory"], "there is no such directory"),
     ],
@@ -55,6 +56,7 @@ def test_an_app_that_lacks_a_package_is_a_usage_error_without_a_run(
     assert main(["run", "--app", "cholesky", "--executor", "serial"]) == 2
     error = capsys.readouterr().err
     assert "numpy" in error
+    assert "pip install './packages/taps[cholesky]'" in error
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 

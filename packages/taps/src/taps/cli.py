@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,10 +41,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        try:
+            return _dispatch(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()
+        return 0
+
+
+def _discard_output() -> None:
+    # `taps list | head`: the reader has enough. Python would complain once more
+    # when it flushes the closed pipe at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _dispatch(arguments: Sequence[str]) -> int:
     from proxystore.errors import ConfigError, ConnectorNotInstalledError, ProxyStoreError
     from taps.errors import PluginLoadError, UsageError
 
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         if arguments[:1] == ["run"]:
             return _run(arguments[1:])
@@ -68,7 +86,11 @@ def _run(arguments: Sequence[str]) -> int:
 
     config = parse_run(arguments)
     outcome = run(config, progress=bar_on(Console()))
-    _print_summary(outcome)
+    try:
+        _print_summary(outcome)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()  # What came of the run is the exit code all the same.
     return 0 if outcome.verified else EXIT_WRONG
 
 
@@ -119,11 +141,22 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("run", help="run an application once", add_help=False)
     commands.add_parser("list", help="what is installed: apps, executors, transformers, filters")
-    compare = commands.add_parser("compare", help="two runs side by side")
+    compare = commands.add_parser(
+        "compare",
+        help="two runs side by side",
+        description="Print two runs of the same problem side by side, with the ratio of the "
+        "second to the first. Exits with 1 if a result is not verified, and with 2 if the runs "
+        "solved different problems.",
+    )
     compare.add_argument("first", type=Path, metavar="RUN", help="a run directory")
     compare.add_argument("second", type=Path, metavar="RUN", help="another one")
     compare.add_argument("--force", action="store_true", help="even if they ran different things")
-    report = commands.add_parser("report", help="one HTML file with plots of some runs")
+    report = commands.add_parser(
+        "report",
+        help="one HTML file with plots of some runs",
+        description="Write one HTML file that shows where the time and the bytes of some runs "
+        "went. Runs that cannot be read are named and left out; exits with 1 if all are.",
+    )
     report.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories")
     report.add_argument(
         "-o", "--output", type=Path, default=Path("report.html"), help="file to write (report.html)"

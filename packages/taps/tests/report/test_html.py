@@ -69,6 +69,14 @@ def test_a_report_says_what_happened(pair: list[Path]) -> None:
     assert {"gemm", "potrf"} <= set(text["td"])
 
 
+def test_runs_and_workers_are_counted(pair: list[Path], make_run: MakeRun, task: MakeTask) -> None:
+    assert "2 runs, 2 verified" in render_html([read_run(path) for path in pair])
+    html = render_html([read_run(make_run("one", [task("gemm", "a", 0, 1)]))])
+    assert "1 run, 1 verified" in html
+    assert "10 s, 1 worker<" in html
+    assert ", 2 workers<" in render_html([read_run(pair[0])])
+
+
 def test_a_report_asks_for_nothing_else(pair: list[Path]) -> None:
     html = render_html([read_run(path) for path in pair])
 

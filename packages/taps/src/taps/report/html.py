@@ -78,9 +78,13 @@ def render_html(runs: Sequence[Run]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>TaPS report</title><style>{style}</style></head><body><main>"
         f"<h1>Task Performance Suite</h1>"
-        f'<p class="note">{len(runs)} runs, {verified} verified, from {began} '
+        f'<p class="note">{_counted(len(runs), "run")}, {verified} verified, from {began} '
         f"on {escape(hosts)}</p>{sections}</main></body></html>\n"
     )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _section(problem: str, runs: Sequence[Run]) -> str:
@@ -137,7 +141,8 @@ def _time_figure(labelled: Mapping[str, Run]) -> str:
         split = time_split(run)
         parts = {kind: getattr(split, field) for kind, (_, _, field) in _SPLIT.items()}
         titles = {kind: f"{_SPLIT[kind][1]}: {seconds_text(s)}" for kind, s in parts.items()}
-        bars.append(Bar(label, parts, seconds_text(sum(parts.values())), titles))
+        total = f"{seconds_text(sum(parts.values()))}, {_counted(len(lanes(run)), 'worker')}"
+        bars.append(Bar(label, parts, total, titles))
     classes = {kind: css for kind, (css, _, _) in _SPLIT.items()}
     legend = _legend((css, name) for css, name, _ in _SPLIT.values())
     return _figure("Where the time of the workers went", legend, stacked_bars(bars, classes))

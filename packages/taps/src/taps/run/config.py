@@ -132,9 +132,13 @@ class Config(_Section):
         if problems:
             raise UsageError(list(dict.fromkeys(problems)))
         try:
-            return cls.model_validate(plain)
+            config = cls.model_validate(plain)
         except ValidationError as exc:
             raise UsageError(problems_of(exc, cls, ())) from exc
+        if config.engine.filter is not None and config.engine.transformer is None:
+            problem = "--filter chooses what a transformer transforms, and none is selected."
+            raise UsageError([f"{problem} Add --transformer, or leave out --filter."])
+        return config
 
     @classmethod
     def from_toml(cls, *paths: str | os.PathLike[str]) -> Self:

@@ -32,6 +32,7 @@ __all__ = ["parse_run"]
 
 Path = tuple[str, ...]
 
+_REQUIRED = "must be given"
 _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("engine", EngineConfig),
     ("logging", LoggingConfig),
@@ -127,18 +128,21 @@ def _summary(model: type[BaseModel]) -> str:
     return (model.__doc__ or "").partition("\n")[0]
 
 
-def _add_fields(group: argparse._ArgumentGroup, model: type[BaseModel], path: Path) -> None:
+def _add_fields(
+    group: argparse._ArgumentGroup, model: type[BaseModel], path: Path, required: str = _REQUIRED
+) -> None:
     for name, field in model.model_fields.items():
         here = (*path, name)
         if here in SELECTIONS or (path in SELECTIONS and name == "name"):
             continue
         inner = _model_in(field)
         if inner is not None:
-            _add_fields(group, inner, here)
+            optional = f"needed if there are options of {name}"
+            _add_fields(group, inner, here, _REQUIRED if field.is_required() else optional)
             continue
         group.add_argument(
-            option_name(here), dest=".".join(here), metavar=_metavar(field), help=_help(field),
-            type=_reader(field), default=argparse.SUPPRESS,
+            option_name(here), dest=".".join(here), metavar=_metavar(field),
+            help=_help(field, required), type=_reader(field), default=argparse.SUPPRESS,
         )  # fmt: skip
 
 
@@ -168,10 +172,10 @@ def _metavar(field: FieldInfo) -> str:
     return "|".join(names)
 
 
-def _help(field: FieldInfo) -> str:
+def _help(field: FieldInfo, required: str) -> str:
     text = (field.description or "").rstrip(".")
     if field.is_required():
-        return f"{text} (must be given)".replace("%", "%%")
+        return f"{text} ({required})".replace("%", "%%")
     default = field.get_default(call_default_factory=True)
     shown = json.dumps(default) if isinstance(default, bool) else default
     return f"{text} ({'none' if default is None else shown})".replace("%", "%%")
