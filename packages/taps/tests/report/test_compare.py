@@ -35,6 +35,16 @@ def test_ratios_are_of_the_second_to_the_first(make_run: MakeRun, task: MakeTask
     assert "0.50x" in rows["worker time in tasks"]
 
 
+def test_a_torn_record_is_noted(make_run: MakeRun) -> None:
+    first, second = make_run("first"), make_run("second", verified=False, interrupted=True)
+    (second / "tasks.jsonl").write_text("{")
+    out = io.StringIO()
+
+    compare(first, second, out)
+
+    assert "is torn" in " ".join(out.getvalue().split())
+
+
 def test_an_unverified_result_gives_exit_code_one_and_its_detail(make_run: MakeRun) -> None:
     first = make_run("first")
     second = make_run("second", verified=False, detail="residual [nan]")

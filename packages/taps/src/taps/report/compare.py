@@ -63,6 +63,8 @@ def compare_runs(first: Run, second: Run, console: Console, *, force: bool = Fal
         return EXIT_USAGE
     console.print(_table(first, second))
     for run in (first, second):
+        if run.note:
+            console.print(run.note, markup=False, highlight=False)
         if not run.verified:
             line = f"The result in {run.path} is not verified: {run.detail}"
             console.print(line, markup=False, highlight=False)
