@@ -147,10 +147,10 @@ def test_a_directory_that_vanished_is_missed_by_name(
 
 def test_a_directory_that_never_was_is_missed_with_the_call_that_makes_it(tmp_path: Path) -> None:
     absent = str(tmp_path / "absent")
-    with pytest.raises(MediumGoneError, match="If it never existed") as caught:
+    with pytest.raises(MediumGoneError, match="or it never existed") as caught:
         FileConnector.from_config({"store_dir": absent}).get(FileKey("a"))
     assert f"FileConnector({absent!r})" in str(caught.value)
-    assert "its owner closed it" in str(caught.value)
+    assert "Its owner closed it" in str(caught.value)
 
 
 def test_a_vanished_directory_holds_nothing_to_evict_and_closes(tmp_path: Path) -> None:

@@ -24,9 +24,9 @@ def gone(path: str) -> MediumGoneError:
     return MediumGoneError(
         f"directory {path}",
         f"it does not exist on host {this_node().host!r}",
-        f"If it never existed, check the path, or make it with FileConnector({path!r}). If it "
-        f"did, its owner closed it: keep the store that made it open until every proxy was "
-        f"used. Or it belongs to another container, mount or host.",
+        f"Its owner closed it, it belongs to another container, mount or host, or it never "
+        f"existed. Keep the store that made it open until every proxy was used; or check the "
+        f"path, and make it with FileConnector({path!r}).",
     )
 
 
