@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import proxystore.store
 from proxystore.connectors.file import FileConnector
 from proxystore.connectors.local import LocalConnector
 from proxystore.errors import ConfigError, ConnectorNotInstalledError
-from proxystore.store import ConnectorConfig, Store, StoreConfig, Verify
+from proxystore.store import ConnectorConfig, Store, StoreConfig, Verify, get_or_create_store
 
 
 def config(**options: Any) -> StoreConfig:
@@ -82,6 +83,33 @@ def test_a_wrong_value_in_a_file_names_file_and_option(tmp_path: Path) -> None:
     path = tmp_path / "store.toml"
     path.write_text('name = "demo"\ncache_size = -3\n[connector]\nkind = "file"\n')
     with pytest.raises(ConfigError, match=r"store.toml: cache_size"):
+        StoreConfig.from_toml(path)
+
+
+@pytest.mark.parametrize("make", [Store.from_config, get_or_create_store])
+@pytest.mark.parametrize(
+    ("connector", "found"),
+    [
+        ('kind = "fil"', "connector 'fil' in file .*Did you mean 'file'"),
+        ('kind = "file"\noptions.stor_dir = "/x"', "'stor_dir'.* in file .*mean 'store_dir'"),
+        ('kind = "file"\noptions.store_dir = "x"', "directory 'x' in file .*absolute path"),
+    ],
+    ids=["kind", "option", "relative"],
+)
+def test_a_mistake_about_the_connector_in_a_file_names_the_file(
+    tmp_path: Path, connector: str, found: str, make: Callable[[StoreConfig], object]
+) -> None:
+    path = tmp_path / "store.toml"
+    path.write_text(f'name = "demo"\n[connector]\n{connector}\n')
+    read = pickle.loads(pickle.dumps(StoreConfig.from_toml(path)))
+    with pytest.raises(ConfigError, match=found) as caught:
+        make(read)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_that_is_absent_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "absent.toml"
+    with pytest.raises(ConfigError, match=f"file {path}: it cannot be read"):
         StoreConfig.from_toml(path)
 
 

@@ -159,7 +159,8 @@ class Store(ProxyingStore[ConnectorT]):
                 "expected a StoreConfig, which StoreConfig.model_validate() makes of a dict "
                 "and StoreConfig.from_toml() of a file",
             )
-        connector = connector_from_config(config.connector.kind, config.connector.options)
+        with config.connector.naming_file():
+            connector = connector_from_config(config.connector.kind, config.connector.options)
         # Any: of the type that the config names.
         attached: Any = adapt(connector, owns=False)
         return cls(

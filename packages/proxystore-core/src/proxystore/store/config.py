@@ -7,11 +7,14 @@ The one module that imports pydantic, which takes 100 ms; nothing else in
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from proxystore.connectors.load import connector_type, new_connector
 from proxystore.errors import ConfigError, nearest_name
@@ -24,8 +27,27 @@ __all__ = ["ConnectorConfig", "StoreConfig"]
 _DEFAULTS = StoreOptions()
 
 
+@dataclass(frozen=True)
+class _Origin:
+    """Where a config was read. All are equal: configs that say the same are the same."""
+
+    file: str | None = field(default=None, compare=False)
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", use_enum_values=True, validate_default=True)
+
+    _origin: _Origin = PrivateAttr(_Origin())
+
+    @contextmanager
+    def naming_file(self) -> Iterator[None]:
+        """Let a `ConfigError` of the block name the file that the config came from, if any."""
+        try:
+            yield
+        except ConfigError as exc:
+            if self._origin.file is None:
+                raise
+            raise _in_file(exc, self._origin.file) from exc
 
     # Any: whatever stands in a config file.
     @model_validator(mode="before")
@@ -38,6 +60,10 @@ class _Model(BaseModel):
                 what = f"option {name!r} of {cls.__name__}"
                 raise ConfigError(what, "there is none of that name", nearest, known)
         return values
+
+
+def _in_file(error: ConfigError, file: str | Path) -> ConfigError:
+    return ConfigError(f"{error.asked} in file {file}", error.found, error.nearest, error.known)
 
 
 class ConnectorConfig(_Model):
@@ -56,7 +82,8 @@ class ConnectorConfig(_Model):
             ConfigError: There is no such connector.
             ConnectorNotInstalledError: It is one of this family, but not installed.
         """
-        return connector_type(self.kind)
+        with self.naming_file():
+            return connector_type(self.kind)
 
     def get_connector(self) -> Any:
         """A new connector, which makes and owns its medium if there is none yet.
@@ -67,7 +94,8 @@ class ConnectorConfig(_Model):
             ConfigError: There is no such connector, or `options` do not fit it.
             ConnectorNotInstalledError: It is one of this family, but not installed.
         """
-        return new_connector(self.kind, self.options)
+        with self.naming_file():
+            return new_connector(self.kind, self.options)
 
 
 class StoreConfig(_Model):
@@ -100,14 +128,18 @@ class StoreConfig(_Model):
     def from_toml(cls, path: str | Path) -> Self:
         """The config in a TOML file.
 
+        Errors about the connector in it show when a store or connector is made of
+        it, and name the file too.
+
         Raises:
-            ConfigError: The file is no TOML, or an option has an unknown name or
-                a wrong value.
-            OSError: It cannot be read.
+            ConfigError: The file cannot be read or is no TOML, or an option has
+                an unknown name or a wrong value.
         """
         try:
-            return cls.model_validate(tomllib.loads(Path(path).read_text(encoding="utf-8")))
-        except tomllib.TOMLDecodeError as exc:
+            made = cls.model_validate(tomllib.loads(Path(path).read_text(encoding="utf-8")))
+        except OSError as exc:
+            raise ConfigError(f"file {path}", f"it cannot be read ({exc.strerror})") from exc
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
             raise ConfigError(f"file {path}", f"it is no TOML ({exc})") from exc
         except ValidationError as exc:
             first = exc.errors()[0]
@@ -115,10 +147,10 @@ class StoreConfig(_Model):
             cause = first.get("ctx", {}).get("error")
             found = f"{where}: {first['msg']}"
             if isinstance(cause, ConfigError):
-                raise ConfigError(
-                    f"{cause.asked} in file {path}", cause.found, cause.nearest, cause.known
-                ) from exc
+                raise _in_file(cause, path) from exc
             raise ConfigError(f"file {path}", found) from exc
+        made._origin = made.connector._origin = _Origin(str(path))
+        return made
 
     def write_toml(self, path: str | Path) -> None:
         """Write the config to a TOML file, and make its directory if there is none.

@@ -58,7 +58,8 @@ def get_or_create_store(store_config: StoreConfig, *, register: bool = True) -> 
         ConfigError: There is no such connector, or it has no such option.
         StoreExistsError: ``register``, and a different store has the name.
     """
-    store: Store[Any] = STORES.obtain(store_config.reference)
+    with store_config.connector.naming_file():
+        store: Store[Any] = STORES.obtain(store_config.reference)
     if register:
         STORES.register(store)
     return store
