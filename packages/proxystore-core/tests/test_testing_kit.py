@@ -205,6 +205,20 @@ def test_a_contract_class_without_claims_is_refused() -> None:
         type("TestSilent", (ConnectorContract,), {})
 
 
+def test_a_wrong_claim_says_what_is_claimed_and_what_is_reported() -> None:
+    class OnlyRanged(MemoryConnector):
+        capabilities = frozenset({Capability.RANGED})
+
+    contract = claiming(Capability.DEFERRABLE, Capability.LEASABLE)()
+    with pytest.raises(AssertionError) as caught, OnlyRanged() as connector:
+        contract.test_capabilities_are_exactly_those_claimed(connector)
+    assert str(caught.value).splitlines()[0] == (
+        "TestSomething.capabilities claims Capability.DEFERRABLE, Capability.LEASABLE, which "
+        "connector.capabilities lacks; and it lacks Capability.RANGED, which "
+        "connector.capabilities reports"
+    )
+
+
 @pytest.mark.slow
 def test_a_contributor_sees_only_the_tests_of_what_is_claimed(run_pytest: RunPytest) -> None:
     found = run_pytest(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from proxystore.abc import Acknowledgement, Capability, Key, Medium, capabilities_of
@@ -59,15 +59,34 @@ def _malformed(key: Key, key_type: Any) -> Iterator[Key]:
             yield key_type(*key[:index], bad, *key[index + 1 :])
 
 
+def _listed(capabilities: Iterable[Capability]) -> str:
+    return ", ".join(sorted(str(capability) for capability in capabilities))
+
+
+def _difference(claimed: frozenset[Capability], reported: frozenset[Capability]) -> str:
+    """What is only claimed by the test class and only reported by the connector; empty if equal."""
+    found = []
+    if claimed - reported:
+        found.append(f"claims {_listed(claimed - reported)}, which connector.capabilities lacks")
+    if reported - claimed:
+        found.append(f"lacks {_listed(reported - claimed)}, which connector.capabilities reports")
+    return "; and it ".join(found)
+
+
 class ClaimContract(Suite):
     """A connector is what its contract class and it itself say that it is."""
 
     def test_capabilities_are_exactly_those_claimed(self, connector: Subject) -> None:
-        assert self.capabilities == connector.capabilities
+        difference = _difference(self.capabilities, connector.capabilities)
+        assert not difference, f"{type(self).__name__}.capabilities {difference}"
         assert isinstance(connector.capabilities, frozenset)
 
     def test_each_claimed_capability_has_its_methods(self, connector: Subject) -> None:
-        assert self.capabilities - capabilities_of(connector) == frozenset()
+        lacking = _listed(self.capabilities - capabilities_of(connector))
+        assert not lacking, (
+            f"{type(self).__name__}.capabilities claims {lacking}, for which "
+            f"{type(connector).__name__} lacks methods."
+        )
 
     def test_capabilities_stay_the_same(self, connector: Subject) -> None:
         before = connector.capabilities
