@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import subprocess
 import sys
@@ -21,7 +22,7 @@ settings.load_profile("untimed")
 
 
 try:
-    from proxystore.proxy import _c
+    _c = importlib.import_module("proxystore.proxy._c")
 except ModuleNotFoundError:
     _c = None
 
