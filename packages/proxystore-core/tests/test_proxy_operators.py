@@ -216,6 +216,31 @@ def test_numpy_functions_take_proxies(proxy_type: type[Proxy]) -> None:
     assert out.tolist() == [0.0, 2.0, 4.0, 6.0]
 
 
+@pytest.mark.parametrize(
+    "array",
+    [
+        numpy.array(["ab", "c"]),
+        numpy.array([b"ab"]),
+        numpy.array(["2026-01-01"], "M8[D]"),
+        numpy.array([1], "m8[s]"),
+        numpy.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]),
+        numpy.array([1, "a", None], dtype=object),
+        numpy.array([1, 2], ">i4"),
+        numpy.array(5.0),
+        numpy.arange(10)[::3],
+        numpy.asfortranarray(numpy.ones((3, 4))),
+    ],
+    ids=lambda array: str(array.dtype),
+)
+def test_numpy_views_an_array_of_any_type_as_what_it_is(
+    proxy_type: type[Proxy], array: Any
+) -> None:
+    found = numpy.asarray(proxy_type(lambda: array))
+    assert found.dtype == array.dtype
+    assert numpy.array_equal(found, array)
+    assert numpy.shares_memory(found, array)
+
+
 def test_an_in_place_operator_on_an_array_writes_into_it(proxy_type: type[Proxy]) -> None:
     array = numpy.arange(4.0)
     proxy = proxy_type(lambda: array)

@@ -46,6 +46,9 @@ OWN_NAMES = frozenset({
     "__deepcopy__",
     # Absent on purpose: Proxy[int](...) would resolve to set it.
     "__orig_class__",
+    # Absent on purpose: it lacks the units of dates and the fields of records, and numpy
+    # reads past the end of texts by it. __array_interface__, asked next, has them.
+    "__array_struct__",
 })
 """What belongs to the proxy. Every other name is the target's."""
 
