@@ -192,3 +192,8 @@ def test_a_store_that_was_opened_for_a_proxy_of_a_closed_one_does_not_keep_its_n
     assert get_store("demo") is None
     with Store("demo") as store:
         assert get_store("demo") is store
+
+
+def test_a_store_is_opened_by_its_reference_too() -> None:
+    with Store("referred") as store:
+        assert get_or_create_store(store.reference, register=False) is store

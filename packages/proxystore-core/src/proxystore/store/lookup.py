@@ -11,6 +11,7 @@ from proxystore.errors import ProxyStoreFactoryError
 from proxystore.proxy import Proxy, get_factory
 from proxystore.store.base import Store
 from proxystore.store.factory import StoreFactory
+from proxystore.store.reference import StoreReference
 from proxystore.store.registry import STORES
 
 if TYPE_CHECKING:
@@ -47,19 +48,25 @@ def get_store(store: str | Proxy[Any]) -> Store[Any] | None:
     return found
 
 
-def get_or_create_store(store_config: StoreConfig, *, register: bool = True) -> Store[Any]:
+def get_or_create_store(
+    store_config: StoreConfig | StoreReference, *, register: bool = True
+) -> Store[Any]:
     """The open store at the address in ``store_config``, opened if there is none.
 
     Args:
-        store_config: As `Store.config` gives.
+        store_config: As `Store.config` or, without the 100 ms that pydantic takes
+            to import, `Store.reference` gives.
         register: Register the store under its name.
 
     Raises:
         ConfigError: There is no such connector, or it has no such option.
         StoreExistsError: ``register``, and a different store has the name.
     """
-    with store_config.connector.naming_file():
-        store: Store[Any] = STORES.obtain(store_config.reference)
+    if isinstance(store_config, StoreReference):
+        store: Store[Any] = STORES.obtain(store_config)
+    else:
+        with store_config.connector.naming_file():
+            store = STORES.obtain(store_config.reference)
     if register:
         STORES.register(store)
     return store
