@@ -28,7 +28,7 @@ FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 # Small and cheap, for what the pipe costs is measured with the rest.
 _REQUEST = struct.Struct("<cI")
-_ANSWER = struct.Struct("<dq")
+_ANSWER = struct.Struct("<dqd")
 
 
 def private_nbytes() -> int:
@@ -71,13 +71,14 @@ def consume() -> None:
         mode, length = _REQUEST.unpack(header)
         data = source.read(length)
         growth = 0
+        start = time.perf_counter()
         if mode == b"m":
             with PrivateMemoryPeak() as memory:
                 touched = _touch(data, mode)
             growth = memory.growth
         else:
             touched = _touch(data, mode)
-        sink.write(_ANSWER.pack(touched, growth))
+        sink.write(_ANSWER.pack(touched, growth, time.perf_counter() - start))
         sink.flush()
 
 
@@ -92,34 +93,40 @@ class Roundtrip:
     def __init__(self, store: Store[FileConnector], consumer: subprocess.Popen[bytes]) -> None:
         self.store, self.consumer = store, consumer
 
-    def once(self, array: FloatArray, mode: bytes) -> tuple[float, int, int]:
-        """Seconds for one object, growth of the consumer, and the pickled size."""
+    def once(self, array: FloatArray, mode: bytes) -> tuple[float, float, int, int]:
+        """Seconds for one object, those at work, growth of the consumer, and the pickled size.
+
+        At work is what both processes do; the rest is the pipe between them, and the
+        system waking one when the other has written, which no store can change.
+        """
         start = time.perf_counter()
         proxy = self.store.proxy(array)
         data = pickle.dumps(proxy)
+        sent = time.perf_counter() - start
         self.consumer.stdin.write(_REQUEST.pack(mode, len(data)) + data)
         self.consumer.stdin.flush()
-        touched, growth = _ANSWER.unpack(self.consumer.stdout.read(_ANSWER.size))
+        touched, growth, used = _ANSWER.unpack(self.consumer.stdout.read(_ANSWER.size))
         elapsed = time.perf_counter() - start
         expected = float(array.sum()) if mode == b"a" else float(array[-1])
         if touched != expected:
             raise RuntimeError(f"Read {touched} where {expected} was stored.")
         self.store.evict(get_factory(proxy).key)
-        return elapsed, growth, len(data)
+        return elapsed, sent + used, growth, len(data)
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Handle one request of the driver."""
         array = np.random.default_rng(0).random(max(1, request["nbytes"] // 8))
         if request["op"] == "memory":
             with PrivateMemoryPeak() as memory:
-                _, consumed, _ = self.once(array, b"m")
+                _, _, consumed, _ = self.once(array, b"m")
             return {"put": memory.growth, "get": consumed, "nbytes": array.nbytes}
         mode = b"a" if request["op"] == "every byte" else b"f"
-        times, size = [], 0
+        times, at_work, size = [], [], 0
         for _ in range(request["n"]):
-            elapsed, _, size = self.once(array, mode)
+            elapsed, working, _, size = self.once(array, mode)
             times.append(elapsed)
-        return {"seconds": times, "pickled": size}
+            at_work.append(working)
+        return {"seconds": times, "at work": at_work, "pickled": size}
 
 
 def main() -> None:
