@@ -241,6 +241,14 @@ def test_numpy_views_an_array_of_any_type_as_what_it_is(
     assert numpy.shares_memory(found, array)
 
 
+@pytest.mark.parametrize("scalar", [numpy.float64(2.567), numpy.int8(3), numpy.str_("ab")])
+def test_numpy_copies_a_scalar_whole(proxy_type: type[Proxy], scalar: Any) -> None:
+    proxy: Any = proxy_type(lambda: scalar)
+    assert scalar == numpy.asarray(proxy)[()]
+    # It would be the address of memory that is free already.
+    assert not hasattr(proxy, "__array_interface__")
+
+
 def test_an_in_place_operator_on_an_array_writes_into_it(proxy_type: type[Proxy]) -> None:
     array = numpy.arange(4.0)
     proxy = proxy_type(lambda: array)

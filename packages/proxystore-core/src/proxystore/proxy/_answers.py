@@ -6,6 +6,7 @@ reach the proxy by its documented attributes.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from proxystore.proxy._once import run_once
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OWN_NAMES",
+    "array_interface",
     "complete",
     "default_class",
     "factory_error",
@@ -49,6 +51,7 @@ OWN_NAMES = frozenset({
     # Absent on purpose: it lacks the units of dates and the fields of records, and numpy
     # reads past the end of texts by it. __array_interface__, asked next, has them.
     "__array_struct__",
+    "__array_interface__",
 })
 """What belongs to the proxy. Every other name is the target's."""
 
@@ -97,6 +100,22 @@ def unresolved_attribute(proxy: Proxy[Any], name: str) -> Any:
             f"An unresolved proxy {described} has no attribute {name!r}.", name=name, obj=proxy
         )
     return getattr(proxy.__proxy_wrapped__, name)
+
+
+def array_interface(proxy: Proxy[Any]) -> Any:
+    """`__array_interface__` of the target.
+
+    Raises:
+        AttributeError: The target has none, or it is a scalar of numpy.
+    """
+    if not proxy.__proxy_resolved__:
+        return unresolved_attribute(proxy, "__array_interface__")
+    target = proxy.__proxy_target__
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(target, numpy.generic):
+        # Its address is of memory that is free by then. numpy asks __array__ instead.
+        raise AttributeError("__array_interface__", name="__array_interface__", obj=proxy)
+    return target.__array_interface__
 
 
 def default_class(proxy: Proxy[Any]) -> type | None:
@@ -164,6 +183,11 @@ def complete(cls: type[Any]) -> None:
     special = special_methods(
         wrapped.__get__, wrapped.__get__, wrapped.__set__, bare, present=vars(cls)
     )
-    own = {"__reduce__": reduce, "__repr__": represent, "__dir__": list_names}
+    own = {
+        "__reduce__": reduce,
+        "__repr__": represent,
+        "__dir__": list_names,
+        "__array_interface__": property(array_interface),
+    }
     for name, method in {**special, **own}.items():
         setattr(cls, name, method)

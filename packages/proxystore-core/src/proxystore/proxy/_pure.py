@@ -110,6 +110,7 @@ class Proxy(Generic[T]):
     __reduce__ = _answers.reduce
     __repr__ = _answers.represent
     __dir__ = _answers.list_names
+    __array_interface__ = property(_answers.array_interface)
 
     def __hash__(self) -> int:
         try:
