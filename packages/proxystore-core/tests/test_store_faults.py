@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -141,10 +142,13 @@ def test_ctrl_c_ends_whoever_waits_for_a_medium_that_never_answers(role: str) ->
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "waiting\n"
-        process.send_signal(signal.SIGINT)
-        try:
-            _, errors = process.communicate(timeout=20)
-        finally:
-            process.kill()
+        errors = ""
+        for _ in range(4):
+            # Again: Python drops an interrupt that comes while it lets go of an import's lock.
+            process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                _, errors = process.communicate(timeout=5)
+                break
+        process.kill()
     assert process.returncode == -signal.SIGINT
     assert "KeyboardInterrupt" in errors
