@@ -269,11 +269,11 @@ class ObjectStore(Generic[ConnectorT]):
         Not what is in memory already: reading it anew costs less than a copy.
         """
         return (
-            self._codec.gives_views(data, tag[0])
+            self._connector.medium is not Medium.SHARED_MEMORY
             and not self._codec.readonly
-            and self._connector.medium is not Medium.SHARED_MEMORY
             and not is_mapped(data)
             and self.cache.has_room(len(data))
+            and self._codec.gives_views(data, tag[0])
         )
 
     def _keep(
