@@ -33,6 +33,7 @@ __all__ = [
     "ProxyResolveError",
     "ProxyStoreError",
     "ProxyStoreFactoryError",
+    "SecretNotFoundError",
     "SerializationError",
     "StoreClosedError",
     "StoreError",
@@ -40,6 +41,7 @@ __all__ = [
     "StoreNotRegisteredError",
     "UnknownSerializerError",
     "UnsafeDirectoryError",
+    "UnsafeSecretError",
     "UnsupportedVersionError",
     "did_you_mean",
     "nearest_name",
@@ -136,6 +138,33 @@ class UnsafeDirectoryError(ProxyStoreError, PermissionError):
         self.path, self.found = path, found
         super().__init__(
             f"Refused to keep objects in {path}: {found}. Remove it, or name another directory."
+        )
+
+
+class SecretNotFoundError(ProxyStoreError, LookupError):
+    """A reference to a secret leads nowhere on this host."""
+
+    _facts = ("reference", "found", "needed_by", "host")
+
+    def __init__(self, reference: str, found: str, needed_by: str, host: str) -> None:
+        self.reference, self.found = reference, found
+        self.needed_by, self.host = needed_by, host
+        super().__init__(
+            f"No secret at {reference!r} on host {host}, which {needed_by} needs: {found}. "
+            f"Put the secret there on each host that uses it, or give another reference."
+        )
+
+
+class UnsafeSecretError(ProxyStoreError, PermissionError):
+    """A file with a secret could be read or replaced by others."""
+
+    _facts = ("path", "found")
+
+    def __init__(self, path: str, found: str) -> None:
+        self.path, self.found = path, found
+        super().__init__(
+            f"Refused to use the secret in {path}: {found}. Make a new secret, for this one "
+            f"may be known, in a file of your own with mode 600."
         )
 
 

@@ -15,12 +15,12 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from proxystore._internal.node import this_node
 from proxystore.abc import Medium
 from proxystore.cli._table import print_table, size
 from proxystore.connectors.file import FileConnector, list_media
 from proxystore.connectors.load import connector_type
 from proxystore.errors import ProxyStoreError
+from proxystore.host.node import this_node
 from proxystore.store import Store
 
 __all__ = ["DESCRIPTION", "arguments", "run"]

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
-from proxystore.connectors._options import check_options
+from proxystore.connectors.options import check_options
 from proxystore.errors import ConfigError
 
 __all__ = ["Policy"]

@@ -8,9 +8,9 @@ from typing import Any
 
 from proxystore.abc import Capability, Connector, Key
 from proxystore.connectors._adapted import AdaptedConnector
-from proxystore.connectors._options import check_options
 from proxystore.connectors._policy import Policy
 from proxystore.connectors.load import adapt, connector_from_config, kind_of
+from proxystore.connectors.options import check_options
 from proxystore.errors import ConfigError, InvalidKeyError, NotOwnerError
 from proxystore.payload import Payload, payload_nbytes
 

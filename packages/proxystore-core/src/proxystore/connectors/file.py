@@ -9,7 +9,6 @@ from contextlib import suppress
 from functools import wraps
 from typing import Any, ClassVar, Concatenate, NamedTuple, ParamSpec, Self, TypeVar
 
-from proxystore._internal.node import this_node
 from proxystore.abc import Acknowledgement, Capability, Connector, Medium
 from proxystore.connectors._file.address import Address, acknowledgement
 from proxystore.connectors._file.attachment import Attachment
@@ -34,13 +33,15 @@ from proxystore.connectors._file.media import (
 from proxystore.connectors._file.reading import read_part
 from proxystore.connectors._file.sweep import Collected, collect, objects, remove_if_expired
 from proxystore.connectors._file.writing import Temporary, write_all
-from proxystore.connectors._ids import checked_id, fresh_id
+from proxystore.connectors.keys import checked_id, fresh_id
+from proxystore.connectors.options import check_range
 from proxystore.errors import (
     ConfigError,
     KeyAlreadySetError,
     KeyNotSetError,
     MediumGoneError,
 )
+from proxystore.host.node import this_node
 from proxystore.payload import BytesLike, Payload, payload_nbytes
 
 __all__ = [
@@ -312,8 +313,7 @@ class FileConnector(Connector[FileKey]):
         return self._read(key, 0, None)
 
     def get_range(self, key: FileKey, offset: int, length: int) -> BytesLike | None:
-        if offset < 0 or length < 0:
-            raise ValueError(f"offset and length are at least 0, not {offset} and {length}.")
+        check_range(offset, length)
         return self._read(key, offset, length)
 
     @_in_present_directory

@@ -11,12 +11,9 @@ import weakref
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
-from proxystore._internal.forks import remake_in_child
-from proxystore._internal.node import this_node
 from proxystore.abc import Acknowledgement, Capability, Connector, Medium, capabilities_of
-from proxystore.connectors._ids import checked_id, fresh_id
-from proxystore.connectors._leases import checked_ttl
-from proxystore.connectors._options import check_options
+from proxystore.connectors.keys import checked_id, fresh_id
+from proxystore.connectors.options import check_options, check_range, checked_ttl
 from proxystore.errors import (
     ClosedError,
     ConnectorUnavailableError,
@@ -24,6 +21,8 @@ from proxystore.errors import (
     KeyNotSetError,
     NotOwnerError,
 )
+from proxystore.host.forks import remake_in_child
+from proxystore.host.node import this_node
 from proxystore.payload import BytesLike, Payload, as_bytes
 
 __all__ = ["LocalConnector", "LocalKey"]
@@ -150,8 +149,7 @@ class LocalConnector(Connector[LocalKey]):
         return None if data is None else memoryview(data)
 
     def get_range(self, key: LocalKey, offset: int, length: int) -> BytesLike | None:
-        if offset < 0 or length < 0:
-            raise ValueError(f"offset and length are at least 0, not {offset} and {length}.")
+        check_range(offset, length)
         data = self._find(key)
         return None if data is None else memoryview(data)[offset : offset + length]
 

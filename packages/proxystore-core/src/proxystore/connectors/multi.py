@@ -8,10 +8,10 @@ from contextlib import ExitStack, suppress
 from typing import Any, ClassVar, Self, TypeVar
 
 from proxystore.abc import Acknowledgement, Capability, Connector, Key, Medium
-from proxystore.connectors._ids import EXPECTED_ID, expected_key, fresh_id, is_id
 from proxystore.connectors._policy import Policy
 from proxystore.connectors._routing import MultiKey, Routes, Wish
 from proxystore.connectors._tiers import Tier
+from proxystore.connectors.keys import EXPECTED_ID, expected_key, fresh_id, is_id
 from proxystore.connectors.load import adapt
 from proxystore.errors import (
     CapabilityError,

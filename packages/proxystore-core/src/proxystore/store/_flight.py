@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from proxystore._internal.forks import remake_in_child
+from proxystore.host.forks import remake_in_child
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Any, NamedTuple
 
-from proxystore._internal.forks import remake_in_child
+from proxystore.host.forks import remake_in_child
 
 __all__ = ["LRUCache"]
 

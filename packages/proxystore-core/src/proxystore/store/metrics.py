@@ -18,7 +18,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxystore._internal.forks import remake_in_child
+from proxystore.host.forks import remake_in_child
 from proxystore.proxy import Proxy, get_factory
 from proxystore.store._watch import Watch
 

@@ -8,8 +8,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
-from proxystore._internal.forks import remake_in_child
 from proxystore.errors import StoreExistsError, StoreNotRegisteredError
+from proxystore.host.forks import remake_in_child
 from proxystore.store._flight import Flights
 from proxystore.store.reference import StoreReference, address_key
 

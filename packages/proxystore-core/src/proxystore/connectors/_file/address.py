@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
-from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlencode, urlsplit
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
-from proxystore._internal.filesystems import filesystem_of, is_memory
-from proxystore._internal.node import Node, this_node
 from proxystore.abc import Acknowledgement
-from proxystore.connectors._options import check_options
+from proxystore.connectors.options import (
+    check_options,
+    options_from_query,
+    query_from_options,
+)
 from proxystore.errors import ConfigError
+from proxystore.host.filesystems import filesystem_of, is_memory
+from proxystore.host.node import Node, this_node
 
 __all__ = ["Address", "acknowledgement"]
 
@@ -36,8 +40,7 @@ class Address(NamedTuple):
 
     def to_url(self) -> str:
         """The same as the shortest URL; each address has exactly one."""
-        query = urlencode(self._options(), safe="/", quote_via=quote)
-        return f"file://{quote(os.fsencode(self.path))}{'?' if query else ''}{query}"
+        return f"file://{quote(os.fsencode(self.path))}{query_from_options(self._options())}"
 
     def _options(self) -> dict[str, str]:
         options = {}
@@ -82,8 +85,7 @@ class Address(NamedTuple):
         parts = urlsplit(url)
         if parts.scheme != "file" or parts.netloc or parts.fragment:
             raise ConfigError(f"URL {url!r}", "expected the form file:///absolute/directory")
-        options = dict(parse_qsl(parts.query, keep_blank_values=True))
-        check_options("file", options, _URL_OPTIONS)
+        options = options_from_query("file", parts.query, dict.fromkeys(_URL_OPTIONS, str))
         path = os.fsdecode(unquote_to_bytes(parts.path))
         return cls._checked(path, options.get("node"), options.get("acknowledge", "process"))
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from proxystore._internal.node import this_node
 from proxystore.connectors._file.address import Address
 from proxystore.connectors._file.directory import Directory
 from proxystore.connectors._file.failures import explained
 from proxystore.errors import ClosedError, NotOwnerError, ObjectOnOtherHostError
+from proxystore.host.node import this_node
 
 __all__ = ["Attachment"]
 

@@ -12,12 +12,12 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Self
 
-from proxystore._internal.filesystems import filesystem_of, is_local, is_memory
-from proxystore._internal.forks import remake_in_child
-from proxystore._internal.locks import lock, try_lock, unlock
 from proxystore.connectors._file.failures import explained, gone
 from proxystore.connectors._file.layout import LOCK, OWNER, is_ours
 from proxystore.errors import ConnectorUnavailableError, NotOwnerError, UnsafeDirectoryError
+from proxystore.host.filesystems import filesystem_of, is_local, is_memory
+from proxystore.host.forks import remake_in_child
+from proxystore.host.locks import lock, try_lock, unlock
 
 __all__ = ["Directory", "open_checked"]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import errno
 
-from proxystore._internal.locks import NO_LOCKS
-from proxystore._internal.node import this_node
 from proxystore.errors import (
     ConnectorUnavailableError,
     MediumFullError,
     MediumGoneError,
     ProxyStoreError,
 )
+from proxystore.host.locks import NO_LOCKS
+from proxystore.host.node import this_node
 
 __all__ = ["explained", "gone"]
 

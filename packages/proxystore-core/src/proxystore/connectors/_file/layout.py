@@ -6,7 +6,7 @@ which no identifier does.
 
 from __future__ import annotations
 
-from proxystore.connectors._ids import is_id
+from proxystore.connectors.keys import is_id
 
 __all__ = ["LOCK", "OWNER", "TEMPORARY", "is_object", "is_ours"]
 

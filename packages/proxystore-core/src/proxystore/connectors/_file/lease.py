@@ -12,7 +12,7 @@ import os
 import stat
 import time
 
-from proxystore.connectors._leases import checked_ttl
+from proxystore.connectors.options import checked_ttl
 
 __all__ = [
     "expiry",

@@ -7,19 +7,19 @@ from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
-from proxystore._internal.filesystems import filesystem_of, is_memory
-from proxystore._internal.locks import try_lock
 from proxystore.connectors._file.directory import Directory, open_checked
 from proxystore.connectors._file.failures import explained
 from proxystore.connectors._file.layout import OWNER
 from proxystore.connectors._file.sweep import objects
-from proxystore.connectors._ids import fresh_id
+from proxystore.connectors.keys import fresh_id
 from proxystore.errors import (
     ConnectorUnavailableError,
     MediumGoneError,
     NotOwnerError,
     UnsafeDirectoryError,
 )
+from proxystore.host.filesystems import filesystem_of, is_memory
+from proxystore.host.locks import try_lock
 
 __all__ = ["MediumInfo", "collect_media", "list_media", "private_directory"]
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-from proxystore._internal.locks import try_lock
 from proxystore.connectors._file.directory import Directory
 from proxystore.connectors._file.layout import TEMPORARY, is_object
 from proxystore.connectors._file.lease import is_expired
+from proxystore.host.locks import try_lock
 
 __all__ = ["ORPHAN_SECONDS", "Collected", "collect", "objects", "remove_if_expired"]
 

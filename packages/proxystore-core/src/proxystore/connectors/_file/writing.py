@@ -7,10 +7,10 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from proxystore._internal.locks import try_lock
 from proxystore.connectors._file.directory import Directory
 from proxystore.connectors._file.layout import TEMPORARY
-from proxystore.connectors._ids import fresh_id
+from proxystore.connectors.keys import fresh_id
+from proxystore.host.locks import try_lock
 from proxystore.payload import Payload, as_buffers
 
 __all__ = ["Temporary", "write_all"]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from proxystore._internal import filesystems
-from proxystore._internal.filesystems import UNKNOWN, filesystem_of, is_local, is_memory
-from proxystore._internal.node import Node, this_node
+from proxystore.host import filesystems
+from proxystore.host.filesystems import UNKNOWN, filesystem_of, is_local, is_memory
+from proxystore.host.node import Node, this_node
 
 TABLE = (
     b"27 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n"

@@ -1,4 +1,4 @@
-"""Object identifiers: made at random, and checked before anything is done with them."""
+"""Identifiers of objects, for the keys of connectors: made at random, checked before use."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxystore._internal.locks import lock, try_lock, unlock
+from proxystore.host.locks import lock, try_lock, unlock
 
 
 def opened(path: Path) -> int:
@@ -49,7 +49,7 @@ def test_waiting_for_a_lock_ends_after_the_timeout(tmp_path: Path) -> None:
 def test_a_killed_process_holds_no_lock(tmp_path: Path) -> None:
     code = (
         "import os, sys\n"
-        "from proxystore._internal.locks import try_lock\n"
+        "from proxystore.host.locks import try_lock\n"
         "fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)\n"
         "print(try_lock(fd), flush=True)\n"
         "sys.stdin.read()\n"

@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 
-from proxystore._internal.forks import remake_in_child
+from proxystore.host.forks import remake_in_child
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
