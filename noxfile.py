@@ -193,6 +193,7 @@ def _python(session: nox.Session) -> str:
 def docs(session: nox.Session) -> None:
     """Build the site, warnings being errors, and run every Python example: `-- --serve`."""
     wheels.install(session, *_everything(), *DOCS_TOOLS)
+    session.run("python", "-I", "ci/capability_table.py", "--check")
     session.run("python", "-I", "ci/run_examples.py")
     # Every page is read again: a cached page hides the warnings of the build before.
     session.run(
