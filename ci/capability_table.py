@@ -30,7 +30,7 @@ PAGE = ROOT / "docs/reference/capabilities.md"
 _HEAD = """\
 # What each connector can do
 
-Made by `ci/capability_table.py` from the connectors themselves; the conformance kit holds each of them to it.
+Made by `ci/capability_table.py` from the connectors themselves, and held to by the conformance kit.
 An acknowledged object survives {levels}. What a column means: [contracts](contracts.md).
 """
 
