@@ -228,8 +228,9 @@ def demo(session: nox.Session) -> None:
 @nox.session(python=OLDEST, venv_backend="uv")
 def bench(session: nox.Session) -> None:
     """Measure beside the older system and others, in an environment of theirs: `-- core proxy`."""
+    _services(("redis",))
     groups = PACKAGES["proxystore-core"].groups
-    wheels.install(session, "proxystore-core", "taps", *groups["bench"])
+    wheels.install(session, *_everything(), *groups["bench"])
     peer = Path(session.virtualenv.location) / "peer"
     uv = (sys.executable, "-m", "uv")
     session.run(*uv, "venv", "--quiet", "--clear", "-p", _python(session), str(peer), external=True)

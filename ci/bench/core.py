@@ -22,8 +22,8 @@ _PER_ROUND = {"1 KB": 50, "1 MB": 20, "100 MB": 1}
 def measure(peer: str) -> Iterator[Row]:
     """Yield the rows one by one; `peer` is a Python that has `proxystore==1.1.0`."""
     with (
-        MeasuringProcess(sys.executable, "roundtrip.py") as ours,
-        MeasuringProcess(peer, "roundtrip.py") as theirs,
+        MeasuringProcess(sys.executable, "roundtrip.py", "file", "{}") as ours,
+        MeasuringProcess(peer, "roundtrip.py", "file", "{}") as theirs,
     ):
         for label in _SIZES:
             yield from _roundtrip(label, "first use", ours, theirs, target=_TARGETS[label])

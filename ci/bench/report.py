@@ -13,12 +13,12 @@ from samples import Estimate
 
 @dataclass(frozen=True)
 class Row:
-    """One measured thing, ours beside theirs; `ratio` is theirs over ours."""
+    """One measured thing, ours beside theirs if there is any; `ratio` is theirs over ours."""
 
     name: str
     unit: str
     ours: Estimate
-    theirs: Estimate
+    theirs: Estimate | None
     ratio: Estimate | None
     wanted: str | None
     met: bool | None
@@ -39,7 +39,7 @@ class Row:
             self.name,
             self.unit,
             _shown(self.ours),
-            _shown(self.theirs),
+            _shown(self.theirs) if self.theirs else "",
             _shown(self.ratio, "x") if self.ratio else "",
             self.wanted or "",
             verdict,

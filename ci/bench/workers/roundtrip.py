@@ -1,8 +1,8 @@
-"""Measures put + pickle + another process + first use, with any `proxystore`.
+"""Measures put + pickle + another process + first use, with any `proxystore`, over any medium.
 
-The same file runs in the environment of this repository and in that of the
-older system: it uses only names that both have. Started with ``--consumer``
-it is the other process.
+The first argument is the name of a medium of `media.py`, the second its options as
+JSON. The same file runs in the environment of this repository and in that of the
+older system. Started with ``--consumer`` it is the other process.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import pickle
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -20,9 +19,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from proxystore.connectors.file import FileConnector
-from proxystore.proxy import get_factory
-from proxystore.store import Store
+# Isolated interpreters do not look beside the script.
+sys.path.insert(0, str(Path(__file__).parent))
+
+import media
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -88,10 +88,10 @@ def _touch(data: bytes, mode: bytes) -> float:
 
 
 class Roundtrip:
-    """A store on a directory of shared memory and a consumer beside it."""
+    """A medium and a consumer beside it."""
 
-    def __init__(self, store: Store[FileConnector], consumer: subprocess.Popen[bytes]) -> None:
-        self.store, self.consumer = store, consumer
+    def __init__(self, medium: media.Medium, consumer: subprocess.Popen[bytes]) -> None:
+        self.medium, self.consumer = medium, consumer
 
     def once(self, array: FloatArray, mode: bytes) -> tuple[float, float, int, int]:
         """Seconds for one object, those at work, growth of the consumer, and the pickled size.
@@ -100,7 +100,7 @@ class Roundtrip:
         system waking one when the other has written, which no store can change.
         """
         start = time.perf_counter()
-        proxy = self.store.proxy(array)
+        proxy = self.medium.proxy(array)
         data = pickle.dumps(proxy)
         sent = time.perf_counter() - start
         self.consumer.stdin.write(_REQUEST.pack(mode, len(data)) + data)
@@ -110,16 +110,19 @@ class Roundtrip:
         expected = float(array.sum()) if mode == b"a" else float(array[-1])
         if touched != expected:
             raise RuntimeError(f"Read {touched} where {expected} was stored.")
-        self.store.evict(get_factory(proxy).key)
+        self.medium.evict(proxy)
         return elapsed, sent + used, growth, len(data)
 
-    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+    # Any: each request has an answer of its own.
+    def answer(self, request: dict[str, Any]) -> Any:
         """Handle one request of the driver."""
         array = np.random.default_rng(0).random(max(1, request["nbytes"] // 8))
         if request["op"] == "memory":
             with PrivateMemoryPeak() as memory:
                 _, _, consumed, _ = self.once(array, b"m")
             return {"put": memory.growth, "get": consumed, "nbytes": array.nbytes}
+        if request["op"] == "transfer":
+            return [self.medium.transfer_seconds(array) for _ in range(request["n"])]
         mode = b"a" if request["op"] == "every byte" else b"f"
         times, at_work, size = [], [], 0
         for _ in range(request["n"]):
@@ -134,21 +137,19 @@ def main() -> None:
     if "--consumer" in sys.argv:
         consume()
         return
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as parent:
-        store = Store("bench", FileConnector(f"{parent}/objects"))
+    with media.opened(sys.argv[1], json.loads(sys.argv[2])) as medium:
         consumer = subprocess.Popen(
             [sys.executable, "-I", __file__, "--consumer"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        served = Roundtrip(store, consumer)
+        served = Roundtrip(medium, consumer)
         try:
             for line in sys.stdin:
                 print(json.dumps(served.answer(json.loads(line))), flush=True)
         finally:
             consumer.stdin.close()
             consumer.wait(timeout=10)
-            store.close()
 
 
 if __name__ == "__main__":
