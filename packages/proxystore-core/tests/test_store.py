@@ -29,6 +29,7 @@ from proxystore.errors import (
     StoreExistsError,
 )
 from proxystore.payload import BytesLike, Payload, as_bytes
+from proxystore.serialize import serialize
 from proxystore.store import Store, Verify, get_store
 
 
@@ -375,6 +376,10 @@ def test_an_object_that_appears_during_a_get_is_gone_once_it_is_evicted() -> Non
                 self.set(key, payload)
             return found
 
+        def get_with_generation(self, key: LocalKey) -> tuple[Any, int | None]:
+            generation = self.generation(key)
+            return self.get(key), generation
+
     with Store("demo", Racing()) as store:
         payload = as_bytes(store.connector.get(store.put("late")))
         late = store.connector.new_key()
@@ -542,3 +547,61 @@ def test_the_bytes_of_an_array_are_asked_of_the_medium_once() -> None:
         assert not np.shares_memory(first, second)
         assert first.flags.writeable
         assert second.flags.writeable
+
+
+class _Counting(LocalConnector):
+    """Counts requests; reads an object and its generation at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[str] = []
+
+    def get(self, key: LocalKey) -> Any:
+        self.requests.append("get")
+        return super().get(key)
+
+    def generation(self, key: LocalKey) -> int | None:
+        self.requests.append("generation")
+        return super().generation(key)
+
+    def get_with_generation(self, key: LocalKey) -> tuple[Any, int | None]:
+        self.requests.append("both")
+        return super().get(key), super().generation(key)
+
+
+def test_what_is_not_cached_comes_in_one_request_where_the_connector_can() -> None:
+    connector = _Counting()
+    with Store("first", connector, populate_target=False) as store:
+        key = store.put("text")
+        assert store.get(key) == "text"
+        assert connector.requests == ["both"]
+        assert store.get(key) == "text"
+        assert connector.requests == ["both", "generation"]
+        connector.replace(key, serialize("new"))
+        assert store.get(key) == "new"
+
+
+def test_who_joins_a_load_after_a_replace_gets_the_new_object() -> None:
+    connector = _Counting()
+    store = Store("first", connector, populate_target=False)
+    key = store.put("old")
+    loaded, replaced = threading.Event(), threading.Event()
+    read = connector.get_with_generation
+
+    def slow(key: LocalKey) -> tuple[Any, int | None]:
+        found = read(key)
+        loaded.set()
+        replaced.wait(10)
+        return found
+
+    connector.get_with_generation = slow  # type: ignore[method-assign]
+    with store, ThreadPoolExecutor(2) as pool:
+        leader = pool.submit(store.get, key)
+        loaded.wait(10)
+        connector.replace(key, serialize("new"))
+        follower = pool.submit(store.get, key)
+        while store.cache.misses < 2:
+            time.sleep(0)
+        replaced.set()
+        assert leader.result(10) == "old"
+        assert follower.result(10) == "new"

@@ -20,6 +20,7 @@ __all__ = [
     "Capability",
     "Connector",
     "Deferrable",
+    "GenerationReader",
     "Key",
     "KeyT",
     "Leasable",
@@ -241,6 +242,21 @@ class Replaceable(Protocol[_KeyT_contra]):
         """A number that differs after each `replace`; `None` without an object.
 
         Cheap, for caches compare it on each hit.
+        """
+        ...
+
+
+@runtime_checkable
+class GenerationReader(Protocol[_KeyT_contra]):
+    """A Replaceable connector that reads an object and its generation in one request.
+
+    No capability: a store asks any other connector for the two one after the other.
+    """
+
+    def get_with_generation(self, key: _KeyT_contra) -> tuple[BytesLike | None, int | None]:
+        """As `Connector.get` and `Replaceable.generation`, which are of the same object.
+
+        ``(None, None)`` if there is no object.
         """
         ...
 

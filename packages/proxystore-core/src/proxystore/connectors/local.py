@@ -193,6 +193,15 @@ class LocalConnector(Connector[LocalKey]):
             return None
         return self._open_shelf().generations.get(key, 0)
 
+    def get_with_generation(self, key: LocalKey) -> tuple[BytesLike | None, int | None]:
+        shelf = self._open_shelf()
+        checked_id(key, LocalKey)
+        with shelf.changed:
+            data = shelf.find(key)
+            if data is None:
+                return None, None
+            return memoryview(data), shelf.generations.get(key, 0)
+
     def wait(self, key: LocalKey, timeout: float | None = None) -> bool:
         shelf = self._open_shelf()
         checked_id(key, LocalKey)

@@ -11,6 +11,7 @@ from proxystore.connectors.load import adapt, unadapted
 from proxystore.errors import SerializationError, StoreClosedError
 from proxystore.payload import BytesLike, payload_nbytes
 from proxystore.store._codec import Codec, KeptBytes, is_mapped
+from proxystore.store._first import UNKNOWN, FirstLoad
 from proxystore.store._flight import Flights
 from proxystore.store._watch import NO_WATCH, Watch
 from proxystore.store._whereabouts import Whereabouts
@@ -173,11 +174,16 @@ class ObjectStore(Generic[ConnectorT]):
         """
         self._check_open()
         watch = self.watch("store.get")
-        tag = self._tag(key, deserializer)
-        found = self._own(self.cache.get(key, MISSING, tag=tag), tag)
-        watch.count("cache_misses" if found is MISSING else "cache_hits")
-        if found is MISSING:
-            found = self._flights.run((key, tag), partial(self._load, key, tag))
+        first = self._first_load(key, deserializer)
+        found = UNKNOWN if first is None else first.latest(self._flights.run(first.name, first))
+        if found is UNKNOWN:
+            tag = self._tag(key, deserializer)
+            found = self._own(self.cache.get(key, MISSING, tag=tag), tag)
+            watch.count("cache_misses" if found is MISSING else "cache_hits")
+            if found is MISSING:
+                found = self._flights.run((key, tag), partial(self._load, key, tag))
+        else:
+            watch.count("cache_misses")
         watch.stop(key)
         return default if found is MISSING else found
 
@@ -229,6 +235,31 @@ class ObjectStore(Generic[ConnectorT]):
     def watch(self, event: str) -> Watch:
         """Follow an event, if the store has metrics."""
         return NO_WATCH if self._metrics is None else self._metrics.watch(event)
+
+    def _first_load(self, key: Key, deserializer: DeserializerT | None) -> FirstLoad | None:
+        """How to load what may be replaced, and of which nothing is cached."""
+        try:
+            if self._replaceable is None or not self.cache.lacks(key):
+                return None
+        except TypeError:
+            # Unhashable, so no key: the connector says what is wrong with it.
+            return None
+
+        def load() -> tuple[Any, int | None]:
+            watch = self.watch("store.get")
+            data, generation = self._get_with_generation(key)
+            return self._loaded(key, data, (deserializer, generation), watch), generation
+
+        return FirstLoad((key, deserializer), load, partial(self._replaceable.generation, key))
+
+    def _get_with_generation(self, key: Key) -> tuple[BytesLike | None, int | None]:
+        at_once = getattr(self._connector, "get_with_generation", None)
+        if at_once is not None:
+            both: tuple[BytesLike | None, int | None] = at_once(key)
+            return both
+        # In this order: what is replaced in between is loaded again at the next look.
+        generation = self._replaceable.generation(key)
+        return self._connector.get(key), generation
 
     def _load(self, key: Key, tag: tuple[Any, Any]) -> Any:
         # Again: a flight may have landed since the caller looked.

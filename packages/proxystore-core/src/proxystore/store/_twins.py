@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from proxystore.abc import Capability, Key, Lifetime
 from proxystore.payload import payload_nbytes
+from proxystore.store._first import UNKNOWN
 from proxystore.store._objects import MISSING, ObjectStore
 from proxystore.store.types import ConnectorT, DeserializerT, SerializerT
 
@@ -71,6 +72,11 @@ class AsyncObjectStore(ObjectStore[ConnectorT]):
         """As `get`."""
         self._check_open()
         watch = self.watch("store.get")
+        found = await self._afirst(key, deserializer)
+        if found is not UNKNOWN:
+            watch.count("cache_misses")
+            watch.stop(key)
+            return default if found is MISSING else found
         if self._replaceable is None:
             tag = self._tag(key, deserializer)
         else:
@@ -122,6 +128,15 @@ class AsyncObjectStore(ObjectStore[ConnectorT]):
     @property
     def _native(self) -> Any:
         return self._connector
+
+    async def _afirst(self, key: Key, deserializer: DeserializerT | None) -> Any:
+        first = None if self._is_async else self._first_load(key, deserializer)
+        if first is None:
+            return UNKNOWN
+        landed = await self._flights.arun_elsewhere(first.name, first, _submit)
+        if first.leads:
+            return first.latest(landed)
+        return await _in_background(partial(first.latest, landed))
 
     async def _aload(self, key: Key, tag: tuple[Any, Any]) -> Any:
         # Again: a flight may have landed since the caller looked.

@@ -117,6 +117,14 @@ class LRUCache:
             entry = self._entries.get(key)
             return entry is not None and self._peek(key, missing, entry.tag) is not missing
 
+    def lacks(self, key: Hashable) -> bool:
+        """Whether there is no object of ``key``, whatever its tag, which counts as a miss."""
+        with self._lock:
+            if key in self._entries:
+                return False
+            self.misses += 1
+            return True
+
     def evict(self, key: Hashable) -> None:
         """Drop the object of ``key``, if there is one."""
         with self._lock:

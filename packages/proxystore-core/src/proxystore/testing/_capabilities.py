@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxystore.abc import Capability, Key
+from proxystore.abc import Capability, GenerationReader, Key
 from proxystore.errors import InvalidKeyError, KeyAlreadySetError, KeyNotSetError
 from proxystore.payload import Buffers
 from proxystore.testing._claims import Suite
@@ -162,6 +162,21 @@ class ReplaceableContract(Suite):
         key = connector.put(b"x")
         connector.evict(key)
         assert connector.generation(key) is None
+
+    def test_an_object_read_with_its_generation_is_the_same(self, connector: Subject) -> None:
+        if not isinstance(connector, GenerationReader):
+            # Nothing is promised, and a store asks for the two one after the other.
+            return
+        for nbytes in (0, 16, LARGE_NBYTES):
+            key = connector.put(pattern(nbytes))
+            for change in range(3):
+                data, generation = connector.get_with_generation(key)
+                assert data is not None
+                assert Content(pattern(nbytes, change)) == Content(data)
+                assert generation == connector.generation(key)
+                connector.replace(key, pattern(nbytes, change + 1))
+            connector.evict(key)
+            assert (None, None) == connector.get_with_generation(key)
 
     def test_a_reader_sees_whole_generations_only(self, connector: Subject) -> None:
         nbytes, key = 50_000, connector.put(b"\x00" * 50_000)
