@@ -73,3 +73,33 @@ class TestMultiContract(ConnectorContract):
         }
         with MultiConnector(tiers) as connector:
             yield connector
+
+
+class TestMultiWithPromotionContract(ConnectorContract):
+    capabilities = OF_FILES
+
+    @pytest.fixture
+    def connector(self, tmp_path: Path) -> Iterator[MultiConnector]:
+        tiers = {
+            "nearest": (LocalConnector(), Policy(2, copies_ttl=60, max_size_bytes=5000)),
+            "near": (FileConnector(tmp_path / "near"), Policy(1, copies_ttl=60)),
+            "far": (FileConnector(tmp_path / "far"), Policy()),
+        }
+        with MultiConnector(tiers) as connector:
+            yield connector
+
+
+class TestMultiWithWriteThroughContract(ConnectorContract):
+    capabilities = OF_FILES
+
+    @pytest.fixture
+    def connector(self, tmp_path: Path) -> Iterator[MultiConnector]:
+        tiers = {
+            "near": (
+                FileConnector(tmp_path / "near"),
+                Policy(1, copies_ttl=60, write_through=True),
+            ),
+            "far": (FileConnector(tmp_path / "far"), Policy()),
+        }
+        with MultiConnector(tiers) as connector:
+            yield connector

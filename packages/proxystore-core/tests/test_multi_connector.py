@@ -26,6 +26,7 @@ from proxystore.errors import (
 from proxystore.testing import MemoryConnector, Peer
 
 ELSEWHERE = "no-host-has-this-name"
+COPIES = Policy(1, copies_ttl=60.0)
 
 
 class Full(MemoryConnector):
@@ -54,6 +55,12 @@ class NotDeferrable(MemoryConnector):
     @property
     def capabilities(self) -> frozenset[Capability]:
         return super().capabilities - {Capability.DEFERRABLE}
+
+
+class Endless(MemoryConnector):
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return super().capabilities - {Capability.LEASABLE}
 
 
 class Older:
@@ -133,11 +140,6 @@ def test_without_a_tier_that_admits_it_a_put_says_what_each_tier_takes() -> None
 
 
 def test_an_object_with_a_ttl_goes_to_a_tier_that_has_leases() -> None:
-    class Endless(MemoryConnector):
-        @property
-        def capabilities(self) -> frozenset[Capability]:
-            return super().capabilities - {Capability.LEASABLE}
-
     multi = MultiConnector({
         "endless": (Endless(), Policy(1)),
         "leased": (MemoryConnector(), Policy()),
@@ -207,6 +209,10 @@ def test_a_host_pattern_must_match_the_whole_name() -> None:
         ({"host_pattern": "("}, "not a regular expression"),
         ({"min_size_bytes": 5, "max_size_bytes": 4}, "no payload has such a size"),
         ({"max_size_byte": 4}, "Did you mean 'max_size_bytes'"),
+        ({"copies_ttl": 0}, "copies_ttl 0: it is no number of seconds"),
+        ({"copies_ttl": float("inf")}, "copies_ttl inf"),
+        ({"copies_ttl": float("nan")}, "copies_ttl nan"),
+        ({"write_through": True}, "it has no copies_ttl"),
     ],
 )
 def test_a_policy_that_cannot_be_meant_is_refused(values: dict[str, Any], said: str) -> None:
@@ -491,6 +497,19 @@ def test_a_tier_without_a_policy_is_named_with_what_is_expected(tier: Any) -> No
         MultiConnector({"a": tier})
 
 
+@pytest.mark.parametrize("near", [Endless(), NotDeferrable()])
+def test_a_tier_that_cannot_lease_by_id_can_have_no_copies(near: MemoryConnector) -> None:
+    with pytest.raises(ConfigError, match=r"tier 'near': copies need .*Deferrable and Leasable"):
+        MultiConnector({"near": (near, COPIES), "far": (MemoryConnector(), Policy())})
+
+
+def test_a_tier_of_copies_needs_one_to_copy_from() -> None:
+    with pytest.raises(ConfigError, match="none keeps objects"):
+        over(near=COPIES)
+    with pytest.raises(ConfigError, match="'near': it copies from tiers of lower priority"):
+        over(near=Policy(copies_ttl=9.0), far=Policy())
+
+
 # --- The whole ----------------------------------------------------------------------
 
 
@@ -500,6 +519,14 @@ def test_it_promises_what_all_tiers_do(tmp_path: Path) -> None:
     assert mixed.capabilities == files.capabilities - {Capability.CROSS_PROCESS}
     assert mixed.acknowledges is Acknowledgement.MEMORY
     assert mixed.medium is max((files.medium, Medium.PROCESS), key=list(Medium).index)
+
+
+def test_what_is_promised_is_what_the_tiers_that_keep_objects_do(tmp_path: Path) -> None:
+    far = FileConnector(tmp_path / "far")
+    multi = MultiConnector({"near": (MemoryConnector(), COPIES), "far": (far, Policy())})
+    assert multi.capabilities == far.capabilities
+    assert multi.acknowledges is Acknowledgement.PROCESS
+    assert multi.medium is max((far.medium, Medium.PROCESS), key=list(Medium).index)
 
 
 def test_closing_closes_every_tier_also_if_one_raises(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import re
 import sys
@@ -27,9 +28,14 @@ class Policy:
         max_size_bytes: Largest payload taken.
         subset_tags: Tags a payload may have: its ``subset_tags`` must all be among these.
         superset_tags: Tags a payload must have: its ``superset_tags`` must include these.
+        copies_ttl: Seconds that a copy of an object in a tier of lower priority
+            lives in this one, which then has copies only. `None`: it keeps
+            objects, and no copies.
+        write_through: Copy when an object is put, not only when one is read.
 
     Raises:
-        ConfigError: The pattern is not a regular expression, or no size fits.
+        ConfigError: The pattern is not a regular expression, no size fits, or
+            ``copies_ttl`` is no time, or missing beside ``write_through``.
     """
 
     priority: int = 0
@@ -38,6 +44,8 @@ class Policy:
     max_size_bytes: int = sys.maxsize
     subset_tags: tuple[str, ...] = ()
     superset_tags: tuple[str, ...] = ()
+    copies_ttl: float | None = None
+    write_through: bool = False
 
     def __post_init__(self) -> None:
         # Lists, from TOML and JSON, would make equal policies differ.
@@ -52,6 +60,17 @@ class Policy:
             except re.error as exc:
                 found = f"it is not a regular expression ({exc})"
                 raise ConfigError(f"host_pattern {self.host_pattern!r}", found) from exc
+        self._check_copies()
+
+    def _check_copies(self) -> None:
+        ttl = self.copies_ttl
+        if ttl is None:
+            if self.write_through:
+                found = "only a tier of copies is written through: it has no copies_ttl"
+                raise ConfigError("a policy with write_through", found)
+        # Without an end, what a dead process copied would stay for ever.
+        elif not 0 < ttl < math.inf:
+            raise ConfigError(f"copies_ttl {ttl!r}", "it is no number of seconds greater than 0")
 
     def is_valid(
         self,

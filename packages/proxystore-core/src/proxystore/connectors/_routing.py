@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from proxystore.abc import Key
 from proxystore.connectors._tiers import Tier
+from proxystore.connectors.keys import fresh_id
 from proxystore.errors import (
     ConfigError,
     ConnectorUnavailableError,
@@ -18,7 +19,7 @@ from proxystore.errors import (
 )
 from proxystore.payload import BytesLike, Payload, payload_nbytes
 
-__all__ = ["MultiKey", "Routes", "Wish"]
+__all__ = ["Found", "MultiKey", "Routes", "Wish", "unplaced_key"]
 
 T = TypeVar("T")
 
@@ -40,6 +41,11 @@ class MultiKey(NamedTuple):
 MultiKey.__module__ = "proxystore.connectors.multi"
 
 
+def unplaced_key(object_id: str | None = None) -> MultiKey:
+    """A key of an object that no tier has yet; of a fresh id by default."""
+    return MultiKey(object_id or fresh_id(), "", ())
+
+
 class Wish(NamedTuple):
     """A payload, and what decides where it goes."""
 
@@ -55,15 +61,25 @@ class Wish(NamedTuple):
         )
 
 
+class Found(NamedTuple):
+    """The bytes of an object, and where they were."""
+
+    tier: Tier
+    data: BytesLike
+
+
 class Routes:
     """The tiers, by descending priority. Takes keys that were checked.
+
+    Objects are in the tiers that keep them; for copies of them see `Copies`.
 
     Args:
         tiers: Those that are open here.
         dormant: Configs of those that are not for this host.
 
     Raises:
-        ConfigError: There is no tier, or a name is empty or given twice.
+        ConfigError: There is no tier, or none that keeps objects, or a name is
+            empty or given twice; or a tier for copies comes behind all others.
     """
 
     # Any in this class: options and methods are those of any connector.
@@ -76,28 +92,48 @@ class Routes:
             raise ConfigError("a MultiConnector", "it has no tier, or one without a name")
         if both := self._dormant.keys() & self.active.keys():
             raise ConfigError(f"tier {min(both)!r}", "it is given as active and as dormant")
+        self.keeping = [tier for tier in ordered if not tier.has_copies]
+        self.copying = [tier for tier in ordered if tier.has_copies]
+        if not dormant:
+            self._check_copying()
+
+    def _check_copying(self) -> None:
+        """Return if every tier for copies has a tier to copy from."""
+        if not self.keeping:
+            raise ConfigError(
+                "a MultiConnector", "all its tiers have copies_ttl: none keeps objects"
+            )
+        lowest = self.keeping[-1]
+        for tier in self.copying:
+            if tier.policy.priority <= lowest.policy.priority:
+                raise ConfigError(
+                    f"copies_ttl of tier {tier.name!r}",
+                    f"it copies from tiers of lower priority than its own, which is "
+                    f"{tier.policy.priority}, and there is none",
+                )
 
     def config(self) -> dict[str, Any]:
         """Of every tier, by name."""
         return {**{name: tier.config() for name, tier in self.active.items()}, **self._dormant}
 
-    def store(self, object_id: str, wish: Wish, *, only: str = "") -> tuple[str, str, Key]:
-        """Fields of the key of an object, stored in the first tier that takes it.
+    def store(self, key: MultiKey, wish: Wish) -> MultiKey:
+        """The key of an object, stored in the first tier that takes it.
 
         Args:
-            object_id: Logical id.
+            key: Has its logical id, and names the one tier that comes into
+                question, if any.
             wish: What to store.
-            only: The one tier that comes into question, if not empty.
         """
         refusals = {tier: tier.refusal(*wish) for tier in self.active.values()}
         reasons = [(tier.name, reason) for tier, reason in refusals.items() if reason is not None]
         admitted = (tier for tier, reason in refusals.items() if reason is None)
         failure: Exception | None = None
         for tier in sorted(admitted, key=lambda tier: tier.is_resting):
-            if only not in {"", tier.name}:
+            if key.tier not in {"", tier.name}:
                 continue
             try:
-                return object_id, tier.name, tier.store(object_id, wish.payload, wish.ttl)
+                fields = tier.store(key.object_id, key.tier_key, wish.payload, wish.ttl)
+                return MultiKey(key.object_id, tier.name, fields)
             except MediumFullError as exc:
                 failure = exc
             except _UNUSABLE as exc:
@@ -106,13 +142,32 @@ class Routes:
             reasons.append((tier.name, str(failure)))
         raise MultiConnectorError(str(wish), reasons) from failure
 
-    def find(self, asked: str, key: MultiKey, look: Callable[[Any, Key], T], *, absent: T) -> T:
+    def store_together(self, wishes: Sequence[Wish]) -> list[MultiKey]:
+        """Keys of objects that one batch stored; none if no one tier is for all, or it failed."""
+        firsts = {self._first(wish) for wish in wishes}
+        tier = firsts.pop() if len(firsts) == 1 else None
+        if tier is None:
+            return []
+        try:
+            fields = tier.store_batch([wish.payload for wish in wishes], wishes[0].ttl)
+        except MediumFullError:
+            return []
+        except _UNUSABLE:
+            tier.rest()
+            return []
+        return [MultiKey(fresh_id(), tier.name, each) for each in fields]
+
+    def _first(self, wish: Wish) -> Tier | None:
+        admitted = [tier for tier in self.keeping if tier.refusal(*wish) is None]
+        return min(admitted, key=lambda tier: tier.is_resting, default=None)
+
+    def find(self, asked: str, key: MultiKey, look: Callable[[Tier, Key], T], *, absent: T) -> T:
         """What the first tier that has the object answers; ``absent`` if none has it."""
         failure: Exception | None = None
         reasons = self._why_dormant(key)
         for tier in self._holders(key):
             try:
-                found = look(tier.connector, tier.key(key.object_id, key.tier_key))
+                found = look(tier, _own_key(tier, key))
             except _UNUSABLE as exc:
                 tier.rest()
                 failure = exc
@@ -125,43 +180,61 @@ class Routes:
             raise MultiConnectorError(f"{asked} of {key!r}", reasons) from failure
         return absent
 
-    def get_batch(self, name: str, keys: Sequence[MultiKey]) -> list[BytesLike | None]:
+    def get(self, key: MultiKey) -> Found | None:
+        """The object, from the first tier that has it."""
+        return self.find("get", key, _get, absent=None)
+
+    def get_batch(self, name: str, keys: Sequence[MultiKey]) -> list[Found | None]:
         """Objects of keys that all name tier ``name``."""
         tier = self.active.get(name)
-        if tier is not None:
+        if tier is not None and len(keys) > 1:
             # One by one below: each may have a copy elsewhere, or none.
             with suppress(*_UNUSABLE):
-                own = [tier.key(key.object_id, key.tier_key) for key in keys]
-                return tier.connector.get_batch(own)
-        return [self.find("get", key, lambda each, own: each.get(own), absent=None) for key in keys]
+                found = tier.connector.get_batch([_own_key(tier, key) for key in keys])
+                return [None if data is None else Found(tier, data) for data in found]
+        return [self.get(key) for key in keys]
 
     def any_has(self, key: MultiKey) -> bool:
         """Whether a tier that can be asked has the object."""
         for tier in self._holders(key):
             # A tier that cannot be asked does not keep the others from being used.
             with suppress(*_UNUSABLE):
-                if tier.connector.exists(tier.key(key.object_id, key.tier_key)):
+                if tier.connector.exists(_own_key(tier, key)):
                     return True
         return False
 
     def evict(self, key: MultiKey) -> None:
-        """Remove the object from every tier that may have a copy; then raise, if any failed."""
+        """Remove the object from the tier that is named, then from others that keep its id.
+
+        If the former fails the latter are left alone.
+        """
         reasons = self._why_dormant(key)
-        for tier in self._holders(key):
+        for tier in self._holders(key) if not reasons else ():
             try:
-                tier.connector.evict(tier.key(key.object_id, key.tier_key))
+                tier.connector.evict(_own_key(tier, key))
             except _UNUSABLE as exc:
                 tier.rest()
                 if key.tier in {"", tier.name}:
                     reasons.append((tier.name, str(exc)))
+                if key.tier == tier.name:
+                    break
         if reasons:
             raise MultiConnectorError(f"evict of {key!r}", reasons)
 
     def _holders(self, key: MultiKey) -> list[Tier]:
-        """Tiers that may have the object: the one that is named, then all that take its id."""
-        tiers = self.active.values()
-        others = [tier for tier in tiers if tier.takes_ids and tier.name != key.tier]
-        return [tier for tier in tiers if tier.name == key.tier] + others
+        """Tiers that may have the object: the one that is named, then all that keep its id."""
+        others = [tier for tier in self.keeping if tier.takes_ids and tier.name != key.tier]
+        named = self.active.get(key.tier)
+        return others if named is None else [named, *others]
+
+    def truths(self, key: MultiKey) -> list[Tier]:
+        """Tiers that take the object: the one that is named, or all that keep new ids.
+
+        None, if the one that is named is not open here.
+        """
+        if not key.tier:
+            return self._holders(key)
+        return [self.active[key.tier]] if key.tier in self.active else []
 
     def _why_dormant(self, key: MultiKey) -> list[tuple[str, str]]:
         if key.tier not in self._dormant:
@@ -169,3 +242,12 @@ class Routes:
         wanted = self._dormant[key.tier].get("policy", {}).get("host_pattern")
         reason = f"it is only for hosts that match {wanted!r}, and this is {os.uname().nodename}"
         return [(key.tier, reason)]
+
+
+def _own_key(tier: Tier, key: MultiKey) -> Key:
+    return tier.key(key.object_id, key.tier_key if tier.name == key.tier else ())
+
+
+def _get(tier: Tier, own: Key) -> Found | None:
+    data = tier.connector.get(own)
+    return None if data is None else Found(tier, data)

@@ -8,10 +8,11 @@ from contextlib import ExitStack, suppress
 from typing import Any, ClassVar, Self, TypeVar
 
 from proxystore.abc import Acknowledgement, Capability, Connector, Key, Medium
+from proxystore.connectors._copies import Copies
 from proxystore.connectors._policy import Policy
-from proxystore.connectors._routing import MultiKey, Routes, Wish
+from proxystore.connectors._routing import MultiKey, Routes, Wish, unplaced_key
 from proxystore.connectors._tiers import Tier
-from proxystore.connectors.keys import EXPECTED_ID, expected_key, fresh_id, is_id
+from proxystore.connectors.keys import EXPECTED_ID, expected_key, is_id
 from proxystore.connectors.load import adapt
 from proxystore.errors import (
     CapabilityError,
@@ -61,13 +62,30 @@ class MultiConnector(Connector[MultiKey]):
     but not opened; keys that name it raise here, those made by `new_key`
     are looked for in the other tiers.
 
+    A tier whose policy has ``copies_ttl`` keeps no objects, but leased copies
+    of those in tiers of lower priority: of each that `get` or `get_batch` reads
+    and its policy admits, by the tags that all objects of the lower tier have;
+    with ``write_through`` already of each that is put (of one that is set, when
+    it is first read). The call that reads or puts makes the copy before it returns,
+    unless another thread is at it. A tier of copies that is full or unavailable
+    fails nothing.
+
+    The tier of the object stays the judge. Where objects can be replaced or
+    end, each hit asks it first, and so no reader anywhere gets what was
+    evicted or replaced; nor anything if that tier fails. Where neither is so,
+    a hit asks nobody. Then `evict` drops the copies that it can reach, and what it
+    cannot (copies on other hosts or in other processes, in a tier that fails, or
+    of a process that died while it copied) is served until ``copies_ttl`` has
+    passed; as is, for an instant, a copy that somebody was just making.
+
     Args:
         connectors: Tiers by name. Their connectors belong to this one, which closes them.
         dormant_connectors: Configs of tiers that are not for this host.
 
     Raises:
-        ConfigError: There is no tier, or a name is empty or given twice; or a tier
-            is no pair of a connector and a policy.
+        ConfigError: There is no tier, or none that keeps objects; a name is empty
+            or given twice; a tier is no pair of a connector and a policy; or one
+            for copies is not Deferrable and Leasable, or has none to copy from.
     """
 
     key_type: ClassVar[type] = MultiKey
@@ -85,8 +103,10 @@ class MultiConnector(Connector[MultiKey]):
 
     def _assemble(self, tiers: Sequence[Tier], dormant: Mapping[str, Mapping[str, Any]]) -> None:
         self._routes = Routes(tiers, dormant)
-        common = _IMPLEMENTED.intersection(*(tier.capabilities for tier in tiers))
-        if not all(tier.takes_ids for tier in tiers):
+        self._copies = Copies(self._routes)
+        keeping = self._routes.keeping
+        common = _IMPLEMENTED.intersection(*(tier.capabilities for tier in keeping))
+        if not all(tier.takes_ids for tier in keeping):
             common -= {Capability.DEFERRABLE}
         self._capabilities = common
         self._closed = False
@@ -112,9 +132,8 @@ class MultiConnector(Connector[MultiKey]):
         Raises:
             MultiConnectorError: No tier did. It lists what each said.
         """
-        self._check_open()
-        wish = Wish(payload, frozenset(subset_tags), frozenset(superset_tags), ttl)
-        return MultiKey(*self._routes.store(fresh_id(), wish))
+        tags = {"subset_tags": subset_tags, "superset_tags": superset_tags}
+        return self.put_batch([payload], **tags, ttl=ttl)[0]
 
     def put_batch(
         self,
@@ -124,13 +143,17 @@ class MultiConnector(Connector[MultiKey]):
         superset_tags: Iterable[str] = (),
         ttl: float | None = None,
     ) -> list[MultiKey]:
-        """As `Connector.put_batch`, each as `put`."""
-        tags = {"subset_tags": tuple(subset_tags), "superset_tags": tuple(superset_tags)}
-        keys: list[MultiKey] = []
+        """As `Connector.put_batch`, each as `put`; in one batch if one tier takes them all."""
         self._check_open()
+        tags = (frozenset(subset_tags), frozenset(superset_tags))
+        wishes = [Wish(payload, *tags, ttl) for payload in payloads]
+        keys = self._routes.store_together(wishes) if len(wishes) > 1 else []
         try:
-            keys.extend(self.put(payload, **tags, ttl=ttl) for payload in payloads)
-        except Exception:
+            for wish in wishes[len(keys) :]:
+                keys.append(self._routes.store(unplaced_key(), wish))
+            for key, wish in zip(keys, wishes, strict=True):
+                self._copies.write_through(key, wish)
+        except BaseException:
             for key in keys:
                 # What failed first is the news, also if a tier fails again here.
                 with suppress(MultiConnectorError):
@@ -147,7 +170,7 @@ class MultiConnector(Connector[MultiKey]):
         self._require(Capability.DEFERRABLE, "new_key()")
         if object_id is not None and not is_id(object_id):
             raise InvalidKeyError(repr(object_id), EXPECTED_ID)
-        return MultiKey(object_id or fresh_id(), "", ())
+        return unplaced_key(object_id)
 
     def set(
         self,
@@ -172,32 +195,42 @@ class MultiConnector(Connector[MultiKey]):
         if self._routes.any_has(key):
             raise KeyAlreadySetError(repr(key))
         try:
-            self._routes.store(key.object_id, wish, only=key.tier)
+            self._routes.store(key, wish)
         except KeyAlreadySetError as exc:
             # The tier's error would name the tier's key.
             raise KeyAlreadySetError(repr(key)) from exc
 
     def replace(self, key: MultiKey, payload: Payload) -> None:
-        """As `Replaceable.replace`, in the tier that has the object, whatever its policy."""
+        """As `Replaceable.replace`, in the tier that has the object, whatever its policy.
+
+        No copy of an older generation is served from then on.
+        """
         self._require(Capability.REPLACEABLE, "replace()")
         holder = self._find(
-            "replace", key, lambda each, own: (each, own) if each.exists(own) else None, absent=None
+            "replace",
+            key,
+            lambda tier, own: (tier, own) if tier.connector.exists(own) else None,
+            absent=None,
         )
         if holder is None:
             raise KeyNotSetError(repr(key))
-        connector, tier_key = holder
-        connector.replace(tier_key, payload)
+        tier, tier_key = holder
+        older = self._copies.edition(key)
+        tier.connector.replace(tier_key, payload)
+        self._copies.drop(older)
 
     def evict(self, key: MultiKey) -> None:
-        """As `Connector.evict`, in every tier that may have a copy.
+        """As `Connector.evict`: the object first, then its copies.
 
         Raises:
             MultiConnectorError: The tier that the key names, or any if it
-                names none, could not be asked. The others were.
+                names none, could not be asked. Copies stay.
         """
         self._check_open()
         self._check_key(key)
+        edition = self._copies.edition(key)
         self._routes.evict(key)
+        self._copies.drop(edition)
 
     # --- Reading ----------------------------------------------------------------
 
@@ -208,10 +241,10 @@ class MultiConnector(Connector[MultiKey]):
             MultiConnectorError: The tier that has the object failed, and no
                 other has a copy.
         """
-        found: BytesLike | None = self._find(
-            "get", key, lambda each, own: each.get(own), absent=None
-        )
-        return found
+        self._check_open()
+        self._check_key(key)
+        found = self._copies.get(key)
+        return None if found is None else found.data
 
     def get_batch(self, keys: Sequence[MultiKey]) -> list[BytesLike | None]:
         """As `Connector.get_batch`, with one batch for each tier that is named."""
@@ -223,32 +256,39 @@ class MultiConnector(Connector[MultiKey]):
         found: list[BytesLike | None] = [None] * len(keys)
         for name, positions in named.items():
             wanted = [keys[position] for position in positions]
-            for position, data in zip(positions, self._routes.get_batch(name, wanted), strict=True):
-                found[position] = data
+            for position, each in zip(positions, self._copies.get_batch(name, wanted), strict=True):
+                found[position] = None if each is None else each.data
         return found
 
     def exists(self, key: MultiKey) -> bool:
         """As `Connector.exists`; raises as `get` does."""
-        return self._find("exists", key, lambda each, own: bool(each.exists(own)), absent=False)
+        return self._find(
+            "exists", key, lambda tier, own: bool(tier.connector.exists(own)), absent=False
+        )
 
     def generation(self, key: MultiKey) -> int | None:
         """As `Replaceable.generation`; raises as `get` does."""
         self._require(Capability.REPLACEABLE, "generation()")
         found: int | None = self._find(
-            "generation", key, lambda each, own: each.generation(own), absent=None
+            "generation", key, lambda tier, own: tier.connector.generation(own), absent=None
         )
         return found
 
     def touch(self, key: MultiKey, ttl: float | None) -> bool:
         """As `Leasable.touch`; raises as `get` does."""
         self._require(Capability.LEASABLE, "touch()")
-        return self._find("touch", key, lambda each, own: bool(each.touch(own, ttl)), absent=False)
+        return self._find(
+            "touch", key, lambda tier, own: bool(tier.connector.touch(own, ttl)), absent=False
+        )
 
     def get_range(self, key: MultiKey, offset: int, length: int) -> BytesLike | None:
-        """As `Ranged.get_range`; raises as `get` does."""
+        """As `Ranged.get_range`, never from a copy; raises as `get` does."""
         self._require(Capability.RANGED, "get_range()")
         found: BytesLike | None = self._find(
-            "get_range", key, lambda each, own: each.get_range(own, offset, length), absent=None
+            "get_range",
+            key,
+            lambda tier, own: tier.connector.get_range(own, offset, length),
+            absent=None,
         )
         return found
 
@@ -284,7 +324,7 @@ class MultiConnector(Connector[MultiKey]):
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """What every tier that is open here can do, of what this connector passes on."""
+        """What every tier that keeps objects here can do, of what this connector passes on."""
         return self._capabilities
 
     @property
@@ -296,9 +336,9 @@ class MultiConnector(Connector[MultiKey]):
 
     @property
     def acknowledges(self) -> Acknowledgement:
-        """The least that a tier promises."""
+        """The least that a tier promises which keeps objects."""
         order = list(Acknowledgement)
-        levels = (tier.connector.acknowledges for tier in self._routes.active.values())
+        levels = (tier.connector.acknowledges for tier in self._routes.keeping)
         return min(levels, key=order.index, default=Acknowledgement.MEMORY)
 
     def __repr__(self) -> str:
@@ -306,8 +346,7 @@ class MultiConnector(Connector[MultiKey]):
 
     # --- Inside ---------------------------------------------------------------------
 
-    # Any: the connector of a tier has the methods that its capabilities say.
-    def _find(self, asked: str, key: MultiKey, look: Callable[[Any, Key], T], *, absent: T) -> T:
+    def _find(self, asked: str, key: MultiKey, look: Callable[[Tier, Key], T], *, absent: T) -> T:
         self._check_open()
         self._check_key(key)
         return self._routes.find(asked, key, look, absent=absent)
