@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sqlite3
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 from urllib.parse import quote, unquote, urlsplit
 
 from proxystore.abc import Acknowledgement, Capability, Connector, Medium
+from proxystore.connectors.keys import checked_id, fresh_id
+from proxystore.connectors.options import check_options
 from proxystore.errors import (
     ClosedError,
     ConfigError,
     ConnectorUnavailableError,
-    InvalidKeyError,
     KeyAlreadySetError,
     MediumFullError,
     MediumGoneError,
@@ -25,7 +24,6 @@ from proxystore.errors import (
 )
 from proxystore.payload import Payload, as_bytes, payload_nbytes
 
-_OBJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TIMEOUT_S = 10.0
 
 
@@ -80,19 +78,19 @@ class TemplateConnector(Connector[TemplateKey]):
         return keys
 
     def get(self, key: TemplateKey) -> bytes | None:
-        object_id = _checked(key)
+        object_id = checked_id(key, TemplateKey)
         with self._transaction() as db:
             row = db.execute("SELECT data FROM objects WHERE id = ?", (object_id,)).fetchone()
         return row[0] if row else None
 
     def exists(self, key: TemplateKey) -> bool:
-        object_id = _checked(key)
+        object_id = checked_id(key, TemplateKey)
         with self._transaction() as db:
             row = db.execute("SELECT 1 FROM objects WHERE id = ?", (object_id,)).fetchone()
         return row is not None
 
     def evict(self, key: TemplateKey) -> None:
-        object_id = _checked(key)
+        object_id = checked_id(key, TemplateKey)
         with self._transaction() as db:
             db.execute("DELETE FROM objects WHERE id = ?", (object_id,))
 
@@ -100,12 +98,12 @@ class TemplateConnector(Connector[TemplateKey]):
 
     def new_key(self, object_id: str | None = None) -> TemplateKey:
         self._check_open()
-        key = TemplateKey(uuid.uuid4().hex if object_id is None else object_id)
-        _checked(key)
+        key = TemplateKey(fresh_id() if object_id is None else object_id)
+        checked_id(key, TemplateKey)
         return key
 
     def set(self, key: TemplateKey, payload: Payload) -> None:
-        row = (_checked(key), as_bytes(payload))
+        row = (checked_id(key, TemplateKey), as_bytes(payload))
         with self._transaction(payload_nbytes(payload)) as db:
             try:
                 db.execute("INSERT INTO objects VALUES (?, ?)", row)
@@ -148,10 +146,9 @@ class TemplateConnector(Connector[TemplateKey]):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        unknown = sorted(config.keys() - {"path"})
-        if unknown or "path" not in config:
-            found = f"it has no option {unknown[0]!r}" if unknown else "it has no 'path'"
-            raise ConfigError("configuration of the template connector", found, known=("path",))
+        check_options("template", config, ("path",))
+        if "path" not in config:
+            raise ConfigError("configuration of connector 'template'", "it has no option 'path'")
         connector = cls.__new__(cls)
         connector._path = Path(config["path"])
         return connector
@@ -201,15 +198,3 @@ class TemplateConnector(Connector[TemplateKey]):
                 raise MediumGoneError(where, "the file is gone", advice) from exc
             advice = "See that the file is an SQLite database that you may write."
             raise ConnectorUnavailableError(where, str(exc), advice) from exc
-
-
-def _checked(key: TemplateKey) -> str:
-    """The object's id.
-
-    Raises:
-        InvalidKeyError: ``key`` could not have come from `TemplateConnector`.
-    """
-    match tuple(key):
-        case (str(object_id),) if _OBJECT_ID.fullmatch(object_id):
-            return object_id
-    raise InvalidKeyError(repr(key), "one id of 1 to 64 characters of A-Z a-z 0-9 _ -")
