@@ -1,0 +1,75 @@
+"""What Globus answers and what fails on the way to it, told as errors of a connector."""
+
+from __future__ import annotations
+
+import globus_sdk
+from globus_sdk.token_storage import TokenValidationError
+
+from proxystore.errors import ConnectorUnavailableError, ProxyStoreError
+
+__all__ = ["LoginRequiredError", "TransferFailedError", "explained"]
+
+_LOGIN = "proxystore-globus-auth login"
+_REFUSED_LOGINS = frozenset({"invalid_grant", "invalid_client", "unauthorized_client"})
+
+
+class LoginRequiredError(ConnectorUnavailableError):
+    """Nobody is logged in to Globus here, or a login does not go far enough."""
+
+
+class TransferFailedError(ConnectorUnavailableError):
+    """The Globus task that carried an object has failed: it will not arrive."""
+
+
+def explained(error: globus_sdk.GlobusError, what: str) -> ProxyStoreError:
+    """What ``error`` means for who asked for ``what``, such as ``"a transfer to collection X"``."""
+    if isinstance(error, TokenValidationError):
+        found = "nobody is logged in here, or the login has expired"
+        return LoginRequiredError(what, found, f"Run: {_LOGIN}")
+    if isinstance(error, globus_sdk.GlobusAPIError):
+        return _refused(error, what)
+    if isinstance(error, globus_sdk.NetworkError):
+        # The SDK's own sentence says nothing; what requests said has host and port.
+        cause = error.underlying_exception
+        found = f"{error.message.partition(' on request')[0]} ({cause})"
+        advice = "Check the network, its proxy settings and the state of Globus, and try again."
+        return ConnectorUnavailableError(what, found, advice)
+    return ConnectorUnavailableError(what, f"{type(error).__name__}: {error}", "Check the options.")
+
+
+def _refused(error: globus_sdk.GlobusAPIError, what: str) -> ProxyStoreError:
+    code, status = error.code or "", error.http_status
+    request = f", request {error.request_id}" if error.request_id else ""
+    service = "Globus Auth" if isinstance(error, globus_sdk.AuthAPIError) else "Globus Transfer"
+    found = f"{service} answered {status} {code}: {_one_line(error)}{request}"
+    if error.info.consent_required:
+        scopes = " ".join(error.info.consent_required.required_scopes or ())
+        advice = (
+            f"It needs your consent to {scopes}. Run: {_LOGIN} --collection UUID, with each "
+            f"collection that asks for it, as the identity that this process uses."
+        )
+        return LoginRequiredError(what, found, advice)
+    if error.info.authorization_parameters:
+        domains = error.info.authorization_parameters.session_required_single_domain or ["DOMAIN"]
+        return LoginRequiredError(what, found, f"Run: {_LOGIN} --domain {domains[0]} --force")
+    if status == 401 or code in _REFUSED_LOGINS:
+        return LoginRequiredError(what, found, f"Run: {_LOGIN} --force")
+    return ConnectorUnavailableError(what, found, _advice(status))
+
+
+def _one_line(error: globus_sdk.GlobusAPIError) -> str:
+    # GridFTP's replies come whole, over many lines; the first ones say what it is.
+    words = " ".join((error.message or error.http_reason or "").split())
+    return words if len(words) <= 300 else f"{words[:300]}..."
+
+
+def _advice(status: int) -> str:
+    if status == 429 or status >= 500:
+        return "Globus is busy or the collection is not reachable: try again, or raise timeout."
+    if status == 404:
+        return "Check uuid and endpoint_path of the collection."
+    if status == 403:
+        return "See that this identity may read and write endpoint_path of the collection."
+    if status == 409:
+        return "Wait until some of your tasks are done, and put objects in batches."
+    return "Check the collections of the connector."

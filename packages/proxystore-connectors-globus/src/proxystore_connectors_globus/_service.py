@@ -1,0 +1,184 @@
+"""What a connector asks of Globus Transfer: tasks that copy and delete, and how they fare."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple, TypedDict, TypeVar
+
+import globus_sdk
+from globus_sdk import DeleteData, TransferClient, TransferData
+
+from proxystore.host.forks import remake_in_child
+from proxystore_connectors_globus._endpoints import GlobusEndpoint
+from proxystore_connectors_globus._errors import LoginRequiredError, explained
+from proxystore_connectors_globus._login import Login
+from proxystore_connectors_globus._retries import Retries
+from proxystore_connectors_globus._settings import Settings
+
+__all__ = ["Task", "TransferService"]
+
+T = TypeVar("T")
+
+_LABEL = "proxystore"
+
+
+class _Silence(TypedDict):
+    notify_on_succeeded: bool
+    notify_on_failed: bool
+    notify_on_inactive: bool
+
+
+# A mail to the user for each task is what nobody wants of thousands.
+_SILENT = _Silence(notify_on_succeeded=False, notify_on_failed=False, notify_on_inactive=False)
+
+
+class Task(NamedTuple):
+    """How a task fares."""
+
+    status: str
+    """``ACTIVE``, ``INACTIVE``, ``SUCCEEDED`` or ``FAILED``."""
+    reason: str
+    """What Globus says about it, in its codes and words; empty if all is well."""
+
+
+class TransferService:
+    """Globus Transfer, as one identity. Logs in on first use. Thread and fork safe.
+
+    Every method ends within twice the timeout, for the last attempt of a
+    request may begin just before it has passed. All may raise `LoginRequiredError`
+    and `ConnectorUnavailableError`.
+
+    Args:
+        settings: Of the connector.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._login: Login = settings.login
+        self._sync_level = settings.sync_level
+        self._namespace = settings.namespace
+        self._retries = Retries(settings.timeout)
+        self.remade_in_child()
+        remake_in_child(self)
+
+    def remade_in_child(self) -> None:
+        """Make connections anew: a child must not read the answers to its parent's requests."""
+        self._lock = threading.Lock()
+        self._made: TransferClient | None = None
+
+    def close(self) -> None:
+        """Close the connections. A request after it makes new ones."""
+        with self._lock:
+            if self._made is not None:
+                self._made.transport.close()
+            self._made = None
+
+    def path(self, endpoint: GlobusEndpoint, name: str = "") -> str:
+        """The path in the collection of the object ``name``, or of the namespace."""
+        return f"{endpoint.endpoint_path.rstrip('/')}/{self._namespace}/{name}"
+
+    def transfer(
+        self, source: GlobusEndpoint, destination: GlobusEndpoint, names: Sequence[str]
+    ) -> str:
+        """The id of a new task that copies objects from one collection to another."""
+        data = TransferData(
+            source.uuid,
+            destination.uuid,
+            label=_LABEL,
+            sync_level=self._sync_level,
+            verify_checksum=True,
+            encrypt_data=True,
+            fail_on_quota_errors=True,
+            # An object that is evicted before its turn must not hold up the rest of a batch.
+            skip_source_errors=True,
+            **_SILENT,
+        )
+        for name in names:
+            data.add_item(self.path(source, name), self.path(destination, name))
+        what = f"a transfer from {_named(source)} to {_named(destination)}"
+        return self._submitted(what, data, TransferClient.submit_transfer)
+
+    def delete(self, endpoint: GlobusEndpoint, name: str = "") -> str:
+        """The id of a new task that deletes the object ``name``, or without it the namespace."""
+        data = DeleteData(
+            endpoint.uuid, label=_LABEL, recursive=not name, ignore_missing=True, **_SILENT
+        )
+        data.add_item(self.path(endpoint, name))
+        return self._submitted(
+            f"a deletion in {_named(endpoint)}", data, TransferClient.submit_delete
+        )
+
+    def cancel(self, task_id: str) -> None:
+        """Stop a task. One that has ended stays as it is."""
+        self._ask(f"to cancel task {task_id}", lambda client: client.cancel_task(task_id))
+
+    def task(self, task_id: str) -> Task:
+        """How a task fares now."""
+        found = self._ask(f"task {task_id}", lambda client: client.get_task(task_id))
+        fatal = found.get("fatal_error") or {}
+        said = (
+            fatal.get("code") or found.get("nice_status"),
+            fatal.get("description") or found.get("nice_status_short_description"),
+            found.get("nice_status_details"),
+            found.get("canceled_by_admin_message"),
+        )
+        words = (" ".join(str(word).split()) for word in said if word and word != "OK")
+        return Task(str(found["status"]), ", ".join(words))
+
+    def has(self, endpoint: GlobusEndpoint, name: str) -> bool:
+        """Whether the collection has a file of the object ``name``."""
+        path, what = (
+            self.path(endpoint, name),
+            f"file {self.path(endpoint, name)} of {_named(endpoint)}",
+        )
+        with self._asking(what) as client:
+            try:
+                client.operation_stat(endpoint.uuid, path)
+            except globus_sdk.TransferAPIError as error:
+                if error.http_status == 404 and error.code == "NotFound":
+                    return False
+                raise
+        return True
+
+    def _submitted(
+        self,
+        what: str,
+        data: T,
+        submit: Callable[[TransferClient, T], globus_sdk.GlobusHTTPResponse],
+    ) -> str:
+        # The SDK asks for a submission id first, and repeats that: of a request whose
+        # answer is lost, Globus makes one task.
+        return str(self._ask(what, lambda client: submit(client, data))["task_id"])
+
+    def _ask(
+        self, what: str, request: Callable[[TransferClient], globus_sdk.GlobusHTTPResponse]
+    ) -> globus_sdk.GlobusHTTPResponse:
+        with self._asking(what) as client:
+            return request(client)
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[TransferClient]:
+        try:
+            with self._retries.operation():
+                yield self._client()
+        except globus_sdk.GlobusError as error:
+            told = explained(error, what)
+            if isinstance(told, LoginRequiredError):
+                # Somebody may log in meanwhile, which the next request is to find.
+                self.close()
+            raise told from error
+
+    def _client(self) -> TransferClient:
+        with self._lock:
+            if self._made is None:
+                authorizer = self._login.authorizer(self._retries)
+                transport, config = self._retries.transport(), self._retries.config()
+                self._made = TransferClient(
+                    authorizer=authorizer, transport=transport, retry_config=config
+                )
+            return self._made
+
+
+def _named(endpoint: GlobusEndpoint) -> str:
+    return f"Globus collection {endpoint.uuid}"
