@@ -79,11 +79,14 @@ class LocalGlobus:
 
     def settle(self) -> None:
         """Return when no task is active."""
-        while any(task["status"] == "ACTIVE" for task in self.records("task")):
-            pass
+        self._request("/await")
+
+    def until_asked(self, path: str, times: int) -> None:
+        """Return when there have been so many requests of paths that begin so."""
+        self._request(f"/await?path={path}&times={times}")
 
     def _request(self, path: str, data: bytes | None = None) -> Any:
-        with urllib.request.urlopen(f"{self.url}{path}", data, timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.url}{path}", data, timeout=40) as answer:
             return json.load(answer)
 
     @property

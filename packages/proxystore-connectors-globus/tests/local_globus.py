@@ -30,6 +30,7 @@ TRANSFER = "transfer.api.globus.org"
 AUTH = "auth.globus.org"
 ALL = f"urn:globus:auth:scope:{TRANSFER}:all"
 GOOD_CODE = "good-code"
+WAIT_S = 30.0
 TOKEN_LIFE_S = 172_800
 
 Document = dict[str, Any]
@@ -78,8 +79,8 @@ class Records:
     def active(self) -> list[Document]:
         with self._lock:
             rows = self._db.execute(
-                "SELECT doc FROM r WHERE kind = 'task' AND json_extract(doc, '$.status') = 'ACTIVE' "
-                "ORDER BY rowid"
+                "SELECT doc FROM r WHERE kind = 'task' "
+                "AND json_extract(doc, '$.status') = 'ACTIVE' ORDER BY rowid"
             )
             return [json.loads(row[0]) for row in rows]
 
@@ -109,6 +110,11 @@ class Faults:
         with self.changed:
             self._now = {}
 
+    def wait_for(self, holds: Callable[[], bool]) -> None:
+        with self.changed:
+            if not self.changed.wait_for(holds, WAIT_S):
+                raise Refused(504, "Timeout", f"That did not become so within {WAIT_S} s")
+
     def now(self, name: str) -> Any:
         with self.changed:
             return self._now.get(name)
@@ -118,6 +124,9 @@ class Faults:
         with self.changed:
             fault = self._now.get(name)
             if not fault or fault["times"] <= 0:
+                return None
+            if fault.get("after"):
+                fault["after"] -= 1
                 return None
             fault["times"] -= 1
             return fault
@@ -155,8 +164,16 @@ class Worker:
         while True:
             with self._faults.changed:
                 active = self._records.active()
-                if not any([self._work(task) for task in active]):
+                ended = [self._worked(task) for task in active]
+                if not any(ended):
                     self._faults.changed.wait(0.5 if active else None)
+
+    def _worked(self, task: Document) -> bool:
+        try:
+            return self._work(task)
+        except (OSError, Refused) as exc:
+            fatal = {"code": "ENDPOINT_ERROR", "description": str(exc)}
+            return self._end(task, "FAILED", fatal_error=fatal)
 
     def _work(self, task: Document) -> bool:
         """Whether the task ended."""
@@ -173,7 +190,7 @@ class Worker:
                 task["begun"] = True
             self._update(task, nice_status=kind.get("nice_status", "QUEUED"), is_ok=False)
             return False
-        skipped = sum([not self._item(task, item) for item in items])
+        skipped = sum(not self._item(task, item) for item in items)
         return self._end(task, "SUCCEEDED", subtasks_skipped_errors=skipped)
 
     def _item(self, task: Document, item: Document) -> bool:
@@ -183,13 +200,14 @@ class Worker:
         request = task["request"]
         source = self._collections.file(request["source_endpoint"], item["source_path"])
         target = self._collections.file(request["destination_endpoint"], item["destination_path"])
-        if not source.exists():
+        try:
+            data = source.read_bytes()
+        except FileNotFoundError:
             return False
         if not target.parent.exists():
-            target.parent.mkdir(parents=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             # As the servers of sites with a group for each user do.
             target.parent.chmod(0o775)
-        data = source.read_bytes()
         # In place, as GridFTP does: a reader can meet half a file.
         target.write_bytes(data[: int(len(data) * part)])
         return True
@@ -197,7 +215,7 @@ class Worker:
     def _delete(self, task: Document, item: Document) -> bool:
         target = self._collections.file(task["request"]["endpoint"], item["path"])
         if target.is_dir():
-            shutil.rmtree(target)
+            shutil.rmtree(target, ignore_errors=True)
         else:
             target.unlink(missing_ok=True)
         return True
@@ -211,6 +229,7 @@ class Worker:
             if now is None or now["status"] != "ACTIVE":
                 return False
             self._records.put("task", task["task_id"], {**now, **task, **changes})
+        self._faults.set({})
         return True
 
 
@@ -449,7 +468,7 @@ class Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         path = url.path.removeprefix("/v0.10")
         try:
-            if path not in {"/faults", "/records", "/reset"}:
+            if path not in {"/faults", "/records", "/reset", "/await"}:
                 self._maybe_fail(path)
             document = self._routed(path, parse_qs(url.query))
         except Refused as refused:
@@ -468,6 +487,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _maybe_fail(self, path: str) -> None:
         self.records.put("request", str(uuid.uuid4()), {"path": path, "method": self.command})
+        self.faults.set({})
         stall = self.faults.now("stall_s")
         if stall:
             time.sleep(stall)
@@ -489,6 +509,9 @@ class Handler(BaseHTTPRequestHandler):
             self.faults.clear()
             self.records.clear()
             self.collections.replace(json.loads(self.body))
+            return {}
+        if path == "/await":
+            self._await(query)
             return {}
         if path == "/records":
             return {"records": self.records.all(query["kind"][0])}
@@ -534,6 +557,15 @@ class Handler(BaseHTTPRequestHandler):
             self.auth.expire_all(revoke=faults.pop("expire_tokens") == "revoke")
         self.faults.set(faults)
         return {}
+
+    def _await(self, query: dict[str, list[str]]) -> None:
+        if "path" not in query:
+            self.faults.wait_for(lambda: not self.records.active())
+            return
+        path, times = query["path"][0], int(query["times"][0])
+        self.faults.wait_for(
+            lambda: sum(r["path"].startswith(path) for r in self.records.all("request")) >= times
+        )
 
     def _bearer(self) -> str:
         return self.headers.get("Authorization", "").removeprefix("Bearer ")

@@ -173,7 +173,7 @@ class GlobusConnector(Connector[GlobusKey]):
             ConnectorUnavailableError: Globus did not answer.
         """
         name, task = self._parts(key)
-        return self._files.exists(name) and (task is None or self._arrivals.has_arrived(task))
+        return (task is None or self._arrivals.has_arrived(task)) and self._files.exists(name)
 
     def evict(self, key: GlobusKey) -> None:
         """Remove the object here, and submit a task to each other collection to delete it."""

@@ -10,7 +10,7 @@ from proxystore.errors import ConnectorUnavailableError, ProxyStoreError
 __all__ = ["LoginRequiredError", "TransferFailedError", "explained"]
 
 _LOGIN = "proxystore-globus-auth login"
-_REFUSED_LOGINS = frozenset({"invalid_grant", "invalid_client", "unauthorized_client"})
+_REFUSED_LOGINS = frozenset({"invalid_grant", "unauthorized_client"})
 
 
 class LoginRequiredError(ConnectorUnavailableError):
@@ -21,13 +21,21 @@ class TransferFailedError(ConnectorUnavailableError):
     """The Globus task that carried an object has failed: it will not arrive."""
 
 
-def explained(error: globus_sdk.GlobusError, what: str) -> ProxyStoreError:
-    """What ``error`` means for who asked for ``what``, such as ``"a transfer to collection X"``."""
+def explained(
+    error: globus_sdk.GlobusError, what: str, missing: str | None = None
+) -> ProxyStoreError:
+    """What ``error`` means for who asked for something.
+
+    Args:
+        error: Caught from the SDK.
+        what: Was asked for, such as ``"a transfer to Globus collection X"``.
+        missing: What to do if Globus knows no such thing.
+    """
     if isinstance(error, TokenValidationError):
         found = "nobody is logged in here, or the login has expired"
         return LoginRequiredError(what, found, f"Run: {_LOGIN}")
     if isinstance(error, globus_sdk.GlobusAPIError):
-        return _refused(error, what)
+        return _refused(error, what, missing)
     if isinstance(error, globus_sdk.NetworkError):
         # The SDK's own sentence says nothing; what requests said has host and port.
         cause = error.underlying_exception
@@ -37,7 +45,7 @@ def explained(error: globus_sdk.GlobusError, what: str) -> ProxyStoreError:
     return ConnectorUnavailableError(what, f"{type(error).__name__}: {error}", "Check the options.")
 
 
-def _refused(error: globus_sdk.GlobusAPIError, what: str) -> ProxyStoreError:
+def _refused(error: globus_sdk.GlobusAPIError, what: str, missing: str | None) -> ProxyStoreError:
     code, status = error.code or "", error.http_status
     request = f", request {error.request_id}" if error.request_id else ""
     service = "Globus Auth" if isinstance(error, globus_sdk.AuthAPIError) else "Globus Transfer"
@@ -52,9 +60,13 @@ def _refused(error: globus_sdk.GlobusAPIError, what: str) -> ProxyStoreError:
     if error.info.authorization_parameters:
         domains = error.info.authorization_parameters.session_required_single_domain or ["DOMAIN"]
         return LoginRequiredError(what, found, f"Run: {_LOGIN} --domain {domains[0]} --force")
+    if code == "invalid_client":
+        return LoginRequiredError(what, found, "Check the id and the secret of the client.")
     if status == 401 or code in _REFUSED_LOGINS:
         return LoginRequiredError(what, found, f"Run: {_LOGIN} --force")
-    return ConnectorUnavailableError(what, found, _advice(status))
+    return ConnectorUnavailableError(
+        what, found, missing if missing and status == 404 else _advice(status)
+    )
 
 
 def _one_line(error: globus_sdk.GlobusAPIError) -> str:

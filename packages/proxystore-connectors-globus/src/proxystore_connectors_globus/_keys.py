@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from proxystore.connectors.keys import EXPECTED_ID, expected_key, is_id
 from proxystore.errors import InvalidKeyError
 
-__all__ = ["GlobusKey", "checked_key", "tasks_text"]
+__all__ = ["GlobusKey", "checked_key", "is_task_id", "tasks_text"]
 
 _AT_SOURCE = "-"
-_is_task = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
+_matches = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 
 
 class GlobusKey(NamedTuple):
@@ -22,6 +22,11 @@ class GlobusKey(NamedTuple):
     tasks: str
     """The Globus task that carries the object to each collection, in their order and
     separated by commas; ``-`` at the one where it was stored."""
+
+
+def is_task_id(text: str) -> bool:
+    """Whether ``text`` can be the id of a task of Globus."""
+    return _matches(text) is not None
 
 
 def tasks_text(tasks: list[str | None]) -> str:
@@ -45,7 +50,7 @@ def checked_key(key: Any, collections: int) -> tuple[str, list[str | None]]:
     tasks_field: Any = key.tasks
     texts = tasks_field.split(",") if isinstance(tasks_field, str) else []
     tasks = [None if text == _AT_SOURCE else text for text in texts]
-    well_formed = all(task is None or _is_task(task) for task in tasks)
+    well_formed = all(task is None or is_task_id(task) for task in tasks)
     if len(tasks) != collections or tasks.count(None) != 1 or not well_formed:
         expected = f"{collections - 1} task ids and one '-', separated by commas"
         raise InvalidKeyError(repr(key), expected)

@@ -5,23 +5,29 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple, TypedDict, TypeVar
+from typing import Any, NamedTuple, TypedDict, TypeVar
 
 import globus_sdk
 from globus_sdk import DeleteData, TransferClient, TransferData
 
+from proxystore.errors import ConnectorUnavailableError
 from proxystore.host.forks import remake_in_child
 from proxystore_connectors_globus._endpoints import GlobusEndpoint
 from proxystore_connectors_globus._errors import LoginRequiredError, explained
+from proxystore_connectors_globus._keys import is_task_id
 from proxystore_connectors_globus._login import Login
 from proxystore_connectors_globus._retries import Retries
 from proxystore_connectors_globus._settings import Settings
 
 __all__ = ["Task", "TransferService"]
 
-T = TypeVar("T")
+DataT = TypeVar("DataT", TransferData, DeleteData)
 
 _LABEL = "proxystore"
+_NOT_SHOWN = (
+    "Log in as the identity that put the object: Globus shows tasks to nobody else, and "
+    "forgets them some weeks after they ended."
+)
 
 
 class _Silence(TypedDict):
@@ -115,8 +121,10 @@ class TransferService:
 
     def task(self, task_id: str) -> Task:
         """How a task fares now."""
-        found = self._ask(f"task {task_id}", lambda client: client.get_task(task_id))
-        fatal = found.get("fatal_error") or {}
+        what = f"Globus task {task_id}"
+        found = self._ask(what, lambda client: client.get_task(task_id), missing=_NOT_SHOWN)
+        fatal: Any = found.get("fatal_error")
+        fatal = fatal if isinstance(fatal, dict) else {}
         said = (
             fatal.get("code") or found.get("nice_status"),
             fatal.get("description") or found.get("nice_status_short_description"),
@@ -124,46 +132,53 @@ class TransferService:
             found.get("canceled_by_admin_message"),
         )
         words = (" ".join(str(word).split()) for word in said if word and word != "OK")
-        return Task(str(found["status"]), ", ".join(words))
+        return Task(_text(found, "status", what), ", ".join(words))
 
     def has(self, endpoint: GlobusEndpoint, name: str) -> bool:
         """Whether the collection has a file of the object ``name``."""
-        path, what = (
-            self.path(endpoint, name),
-            f"file {self.path(endpoint, name)} of {_named(endpoint)}",
-        )
+        path = self.path(endpoint, name)
+        what = f"file {path} of {_named(endpoint)}"
         with self._asking(what) as client:
             try:
-                client.operation_stat(endpoint.uuid, path)
+                found = _document(client.operation_stat(endpoint.uuid, path), what)
             except globus_sdk.TransferAPIError as error:
                 if error.http_status == 404 and error.code == "NotFound":
                     return False
                 raise
-        return True
+        return _text(found, "type", what) == "file"
 
     def _submitted(
         self,
         what: str,
-        data: T,
-        submit: Callable[[TransferClient, T], globus_sdk.GlobusHTTPResponse],
+        data: DataT,
+        submit: Callable[[TransferClient, DataT], globus_sdk.GlobusHTTPResponse],
     ) -> str:
-        # The SDK asks for a submission id first, and repeats that: of a request whose
-        # answer is lost, Globus makes one task.
-        return str(self._ask(what, lambda client: submit(client, data))["task_id"])
+        # First of all, for a request is repeated when its answer was lost: of those
+        # with one submission id, Globus makes one task.
+        found = self._ask(what, lambda client: client.get_submission_id())
+        data["submission_id"] = _text(found, "value", what)
+        task_id = _text(self._ask(what, lambda client: submit(client, data)), "task_id", what)
+        if not is_task_id(task_id):
+            raise _no_answer(what)
+        return task_id
 
+    # Any in what follows: fields of documents, whatever answered.
     def _ask(
-        self, what: str, request: Callable[[TransferClient], globus_sdk.GlobusHTTPResponse]
-    ) -> globus_sdk.GlobusHTTPResponse:
-        with self._asking(what) as client:
-            return request(client)
+        self,
+        what: str,
+        request: Callable[[TransferClient], globus_sdk.GlobusHTTPResponse],
+        missing: str | None = None,
+    ) -> dict[str, Any]:
+        with self._asking(what, missing) as client:
+            return _document(request(client), what)
 
     @contextmanager
-    def _asking(self, what: str) -> Iterator[TransferClient]:
+    def _asking(self, what: str, missing: str | None = None) -> Iterator[TransferClient]:
         try:
             with self._retries.operation():
                 yield self._client()
         except globus_sdk.GlobusError as error:
-            told = explained(error, what)
+            told = explained(error, what, missing)
             if isinstance(told, LoginRequiredError):
                 # Somebody may log in meanwhile, which the next request is to find.
                 self.close()
@@ -182,3 +197,23 @@ class TransferService:
 
 def _named(endpoint: GlobusEndpoint) -> str:
     return f"Globus collection {endpoint.uuid}"
+
+
+def _document(response: globus_sdk.GlobusHTTPResponse, what: str) -> dict[str, Any]:
+    document: Any = response.data
+    if not isinstance(document, dict):
+        raise _no_answer(what)
+    return document
+
+
+def _text(document: dict[str, Any], name: str, what: str) -> str:
+    value = document.get(name)
+    if not isinstance(value, str):
+        raise _no_answer(what)
+    return value
+
+
+def _no_answer(what: str) -> ConnectorUnavailableError:
+    found = "something else than Globus answered"
+    advice = "See that no portal or proxy on the way answers in its place."
+    return ConnectorUnavailableError(what, found, advice)
