@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -128,6 +131,51 @@ class Sites:
     def file(self, site: int, connector: GlobusConnector, name: str = "") -> Path:
         root = self.globus.roots[self.uuids[site]]
         return root / "objects" / connector.config()["namespace"] / name
+
+
+class CuttingForwarder:
+    """Stands between the SDK and the stand-in, and cuts connections while they answer."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self.cuts: list[int] = []
+        """After how many bytes of answers to cut each of the next connections."""
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._forward, args=(client,), daemon=True).start()
+
+    def _forward(self, client: socket.socket) -> None:
+        left = self.cuts.pop(0) if self.cuts else -1
+        with client, socket.create_connection(("127.0.0.1", self._target)) as server:
+            up = threading.Thread(target=_pump, args=(client, server, -1), daemon=True)
+            up.start()
+            _pump(server, client, left)
+
+
+def _pump(source: socket.socket, target: socket.socket, left: int) -> None:
+    with contextlib.suppress(OSError):
+        while left and (data := source.recv(65536)):
+            data = data if left < 0 else data[:left]
+            target.sendall(data)
+            left -= len(data) if left > 0 else 0
+        for end in (source, target):
+            end.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def forwarder(globus: LocalGlobus, sites: Sites) -> Iterator[CuttingForwarder]:
+    between = CuttingForwarder(globus.port)
+    yield between
+    between.close()
 
 
 @pytest.fixture(scope="session")

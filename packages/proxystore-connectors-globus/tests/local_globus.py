@@ -483,6 +483,10 @@ class Handler(BaseHTTPRequestHandler):
         if lost:
             self.close_connection = True
             return
+        garbled = self.faults.now("garble")
+        if garbled and path.startswith(garbled["path"]):
+            self._send_bytes(garbled["status"], base64.b64decode(garbled["body"]), {})
+            return
         self._send(200, document)
 
     def _maybe_fail(self, path: str) -> None:
@@ -579,8 +583,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, document: Document, headers: dict[str, str] | None = None) -> None:
         data = json.dumps({k: v for k, v in document.items() if k != "headers"}).encode()
+        self._send_bytes(status, data, headers or {})
+
+    def _send_bytes(self, status: int, data: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
-        for name, value in {**(headers or {}), "Content-Type": "application/json"}.items():
+        for name, value in {**headers, "Content-Type": "application/json"}.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

@@ -10,7 +10,6 @@ from proxystore.errors import ConnectorUnavailableError, ProxyStoreError
 __all__ = ["LoginRequiredError", "TransferFailedError", "explained"]
 
 _LOGIN = "proxystore-globus-auth login"
-_REFUSED_LOGINS = frozenset({"invalid_grant", "unauthorized_client"})
 
 
 class LoginRequiredError(ConnectorUnavailableError):
@@ -47,26 +46,33 @@ def explained(
 
 def _refused(error: globus_sdk.GlobusAPIError, what: str, missing: str | None) -> ProxyStoreError:
     code, status = error.code or "", error.http_status
+    is_login = isinstance(error, globus_sdk.AuthAPIError)
     request = f", request {error.request_id}" if error.request_id else ""
-    service = "Globus Auth" if isinstance(error, globus_sdk.AuthAPIError) else "Globus Transfer"
+    service = "Globus Auth" if is_login else "Globus Transfer"
     found = f"{service} answered {status} {code}: {_one_line(error)}{request}"
+    login = _login_advice(error)
+    if login:
+        return LoginRequiredError(what, found, login)
+    if status == 404 and missing:
+        return ConnectorUnavailableError(what, found, missing)
+    return ConnectorUnavailableError(what, found, _advice(status))
+
+
+def _login_advice(error: globus_sdk.GlobusAPIError) -> str | None:
+    """How to log in, if that is what Globus wants."""
     if error.info.consent_required:
         scopes = " ".join(error.info.consent_required.required_scopes or ())
-        advice = (
+        return (
             f"It needs your consent to {scopes}. Run: {_LOGIN} --collection UUID, with each "
             f"collection that asks for it, as the identity that this process uses."
         )
-        return LoginRequiredError(what, found, advice)
     if error.info.authorization_parameters:
         domains = error.info.authorization_parameters.session_required_single_domain or ["DOMAIN"]
-        return LoginRequiredError(what, found, f"Run: {_LOGIN} --domain {domains[0]} --force")
-    if code == "invalid_client":
-        return LoginRequiredError(what, found, "Check the id and the secret of the client.")
-    if status == 401 or code in _REFUSED_LOGINS:
-        return LoginRequiredError(what, found, f"Run: {_LOGIN} --force")
-    return ConnectorUnavailableError(
-        what, found, missing if missing and status == 404 else _advice(status)
-    )
+        return f"Run: {_LOGIN} --domain {domains[0]} --force"
+    if error.code == "invalid_client":
+        return "Check the id and the secret of the client."
+    refused = isinstance(error, globus_sdk.AuthAPIError) and error.http_status in {400, 403}
+    return f"Run: {_LOGIN} --force" if refused or error.http_status == 401 else None
 
 
 def _one_line(error: globus_sdk.GlobusAPIError) -> str:

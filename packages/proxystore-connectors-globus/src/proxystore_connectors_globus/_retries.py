@@ -28,7 +28,7 @@ class Retries:
 
     The SDK decides what to repeat (network errors, 429 and 5xx, with
     ``Retry-After`` heeded) but only counts attempts, each with a timeout of its own.
-    Thread safe.
+    Every request of this package may be repeated. Thread safe.
 
     Args:
         timeout: Seconds. A last attempt may begin just before, and last as long again.
@@ -55,6 +55,7 @@ class Retries:
         config = RetryConfig(max_retries=_MOST, max_sleep=_LONGEST_PAUSE_S, backoff=self._pause)
         # Before those of the client, which come after it was made.
         config.checks.register_check(self._ends)
+        config.checks.register_check(_repeats_what_was_cut)
         return config
 
     def transport(self) -> RequestsTransport:
@@ -77,3 +78,14 @@ class Retries:
         if asked is None:
             asked = (0.25 + 0.5 * random.random()) * 2 ** min(ctx.attempt, 5)  # noqa: S311
         return min(asked, self._remaining())
+
+
+def _repeats_what_was_cut(ctx: RetryContext) -> RetryCheckResult:
+    # A connection that ends within the headers looks like an empty answer to http.client.
+    if ctx.response is None or not ctx.response.ok:
+        return RetryCheckResult.no_decision
+    try:
+        ctx.response.json()
+    except ValueError:
+        return RetryCheckResult.do_retry
+    return RetryCheckResult.no_decision

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypedDict, TypeVar
 import globus_sdk
 from globus_sdk import DeleteData, TransferClient, TransferData
 
-from proxystore.errors import ConnectorUnavailableError
+from proxystore.errors import ConnectorUnavailableError, ProxyStoreError
 from proxystore.host.forks import remake_in_child
 from proxystore_connectors_globus._endpoints import GlobusEndpoint
 from proxystore_connectors_globus._errors import LoginRequiredError, explained
@@ -24,6 +24,8 @@ __all__ = ["Task", "TransferService"]
 DataT = TypeVar("DataT", TransferData, DeleteData)
 
 _LABEL = "proxystore"
+# What the SDK raises on documents that lack what it looks for, such as tokens.
+_UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
 _NOT_SHOWN = (
     "Log in as the identity that put the object: Globus shows tasks to nobody else, and "
     "forgets them some weeks after they ended."
@@ -183,6 +185,10 @@ class TransferService:
                 # Somebody may log in meanwhile, which the next request is to find.
                 self.close()
             raise told from error
+        except ProxyStoreError:
+            raise
+        except _UNREADABLE as error:
+            raise _no_answer(what) from error
 
     def _client(self) -> TransferClient:
         with self._lock:
