@@ -347,17 +347,17 @@ class Auth:
         if grant == "client_credentials":
             if not is_proven:
                 raise Refused(401, "invalid_client", "wrong secret", error="invalid_client")
-            return self._issued(client_id, client_id, scopes, refreshable=False)
+            return self._issued(client_id, client_id, scopes)
         if grant == "refresh_token":
             known = self._records.get("refresh", form["refresh_token"])
             if known is None:
                 raise Refused(400, "invalid_grant", "revoked", error="invalid_grant")
-            return self._issued(client_id, known["sub"], known["scopes"], refreshable=True)
+            return self._issued(client_id, known["sub"], known["scopes"], refresh=known["id"])
         if form["code"] != GOOD_CODE or not form.get("code_verifier"):
             raise Refused(400, "invalid_grant", "no such code", error="invalid_grant")
         user = str(uuid.uuid5(uuid.NAMESPACE_DNS, "user.example.org"))
         wanted = [ALL, "openid", "email"]
-        return self._issued(client_id, user, wanted, refreshable=True, identified=True)
+        return self._issued(client_id, user, wanted, refresh="", identified=True)
 
     def revoke(self, form: dict[str, str]) -> Document:
         for kind in ("access", "refresh"):
@@ -387,7 +387,7 @@ class Auth:
         subject: str,
         scopes: list[str],
         *,
-        refreshable: bool,
+        refresh: str | None = None,
         identified: bool = False,
     ) -> Document:
         tokens = []
@@ -396,14 +396,15 @@ class Auth:
             (AUTH, [s for s in scopes if ":" not in s and "/" not in s and s]),
         ):
             if own:
-                tokens.append(self._one(subject, server, own, refreshable=refreshable))
+                tokens.append(self._one(subject, server, own, refresh))
         if not tokens:
             raise Refused(400, "invalid_scope", "unknown scope", error="invalid_scope")
         if identified:
             tokens[0]["id_token"] = self._id_token(client_id, subject)
         return {**tokens[0], "other_tokens": tokens[1:]}
 
-    def _one(self, subject: str, server: str, scopes: list[str], *, refreshable: bool) -> Document:
+    def _one(self, subject: str, server: str, scopes: list[str], refresh: str | None) -> Document:
+        """A token of one server: with a refresh token that is known, a new one (""), or none."""
         token = f"access-{uuid.uuid4().hex}"
         expires = time.time() + TOKEN_LIFE_S
         self._records.put(
@@ -416,8 +417,8 @@ class Auth:
             "token_type": "Bearer",
             "resource_server": server,
         }
-        if refreshable:
-            issued["refresh_token"] = f"refresh-{uuid.uuid4().hex}"
+        if refresh is not None:
+            issued["refresh_token"] = refresh or f"refresh-{uuid.uuid4().hex}"
             document = {"id": issued["refresh_token"], "sub": subject, "scopes": scopes}
             self._records.put("refresh", issued["refresh_token"], document)
         return issued

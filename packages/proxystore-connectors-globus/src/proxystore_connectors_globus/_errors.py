@@ -46,9 +46,8 @@ def explained(
 
 def _refused(error: globus_sdk.GlobusAPIError, what: str, missing: str | None) -> ProxyStoreError:
     code, status = error.code or "", error.http_status
-    is_login = isinstance(error, globus_sdk.AuthAPIError)
     request = f", request {error.request_id}" if error.request_id else ""
-    service = "Globus Auth" if is_login else "Globus Transfer"
+    service = "Globus Auth" if isinstance(error, globus_sdk.AuthAPIError) else "Globus Transfer"
     found = f"{service} answered {status} {code}: {_one_line(error)}{request}"
     login = _login_advice(error)
     if login:

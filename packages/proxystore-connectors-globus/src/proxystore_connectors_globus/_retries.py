@@ -76,7 +76,7 @@ class Retries:
     def _pause(self, ctx: RetryContext) -> float:
         asked = ctx.backoff
         if asked is None:
-            asked = (0.25 + 0.5 * random.random()) * 2 ** min(ctx.attempt, 5)  # noqa: S311
+            asked = (0.1 + 0.2 * random.random()) * 2 ** min(ctx.attempt, 6)  # noqa: S311
         return min(asked, self._remaining())
 
 
