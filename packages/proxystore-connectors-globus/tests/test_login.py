@@ -226,6 +226,7 @@ def test_tokens_are_for_their_user_alone(globus, sites, here) -> None:
 
 def test_the_umask_of_the_process_stays(login) -> None:
     storage = PrivateTokenStorage(CLIENT_ID)
+    before = os.umask(0o022)
     with ThreadPoolExecutor(4) as pool:
         storing = [
             pool.submit(storage.store_token_data_by_resource_server, {f"s{n}": _data(f"s{n}")})
@@ -233,11 +234,10 @@ def test_the_umask_of_the_process_stays(login) -> None:
         ]
         seen = set()
         while not all(each.done() for each in storing):
-            current = os.umask(0o022)
-            os.umask(current)
-            seen.add(current)
+            seen.add(os.umask(0o022))
+    os.umask(before)
     assert 20 == len(storage.get_token_data_by_resource_server())
-    assert len(seen) <= 2
+    assert {0o022} == seen
 
 
 @pytest.mark.slow
