@@ -38,7 +38,7 @@ def explained(
     if isinstance(error, globus_sdk.NetworkError):
         # The SDK's own sentence says nothing; what requests said has host and port.
         cause = error.underlying_exception
-        found = f"{error.message.partition(' on request')[0]} ({cause})"
+        found = f"{str(error).partition(' on request')[0]} ({cause})"
         advice = "Check the network, its proxy settings and the state of Globus, and try again."
         return ConnectorUnavailableError(what, found, advice)
     return ConnectorUnavailableError(what, f"{type(error).__name__}: {error}", "Check the options.")

@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     retries = Retries(_TIMEOUT_S)
     try:
         login = Login.resolved(options.client_id, options.client_secret)
-        with retries.operation(), login.app(retries, interactive=True) as app:
+        with retries.operation():
+            app = login.app(retries, interactive=True)
             print(_COMMANDS[options.command](app, options))
     except globus_sdk.GlobusError as error:
         print(explained(error, "Globus Auth"), file=sys.stderr)
@@ -117,7 +118,7 @@ def _transfer_scope(collections: Sequence[str]) -> str:
 
 
 def _logout(app: GlobusApp, _options: argparse.Namespace) -> str:
-    app.logout(sweep=True)
+    app.logout()
     return "Logged out: the tokens are revoked and removed."
 
 
