@@ -65,7 +65,9 @@ class Records:
     def put(self, kind: str, key: str, document: Document) -> None:
         with self._lock:
             row = (kind, key, json.dumps(document))
-            self._db.execute("INSERT OR REPLACE INTO r VALUES (?, ?, ?)", row)
+            self._db.execute(
+                "INSERT INTO r VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET doc = excluded.doc", row
+            )
 
     def remove(self, kind: str, key: str) -> None:
         with self._lock:

@@ -38,6 +38,7 @@ def test_a_submission_whose_answer_is_lost_makes_one_task(globus, here, there) -
     assert b"x" == bytes(there.get(key))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nbytes", [0, 1, 120, 250])
 def test_an_answer_that_is_cut_is_asked_for_again(
     globus, sites, forwarder, monkeypatch, nbytes: int
@@ -54,6 +55,7 @@ def test_an_answer_that_is_cut_is_asked_for_again(
             assert b"x" == bytes(other.get(key))
 
 
+@pytest.mark.slow
 def test_503_is_tried_again(globus, here) -> None:
     globus.fault(
         refuse={"times": 1, "path": "/submission", "status": 503, "code": "X", "message": "busy"}
@@ -84,6 +86,7 @@ def test_globus_that_stays_busy_is_told(globus, sites) -> None:
 # --- Killed, slow -------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_restart_of_globus_is_survived(globus, here, there) -> None:
     globus.fault(hold_transfer={"nice_status": "QUEUED"})
     key = here.put(b"x")
@@ -95,6 +98,7 @@ def test_a_restart_of_globus_is_survived(globus, here, there) -> None:
         assert b"x" == bytes(getting.result(30))
 
 
+@pytest.mark.slow
 def test_globus_that_is_gone_is_named_with_host_and_port(globus, sites) -> None:
     with sites.make(timeout=0.5, clear=False) as connector:
         connector.put(b"logs in")

@@ -44,6 +44,7 @@ CONFIG = {
 }
 
 
+@pytest.mark.slow
 @given(made=_settings)
 @fuzzed
 def test_settings_come_back_from_their_config_and_url(made: Settings) -> None:

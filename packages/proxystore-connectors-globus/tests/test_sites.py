@@ -70,6 +70,7 @@ def test_an_object_on_its_way_does_not_exist_yet(globus, here, there) -> None:
     assert there.exists(key) is True
 
 
+@pytest.mark.slow
 def test_half_an_object_is_not_there(globus, sites, here) -> None:
     globus.fault(hold_transfer={"nice_status": "OK", "midway": True})
     key = here.put(b"0123456789")
@@ -85,6 +86,7 @@ def test_half_an_object_is_not_there(globus, sites, here) -> None:
         assert b"0123456789" == bytes(other.get(key))
 
 
+@pytest.mark.slow
 def test_a_wait_that_ends_says_how_the_task_fares(globus, sites, here) -> None:
     globus.fault(hold_transfer={"nice_status": "GC_NOT_CONNECTED"})
     key = here.put(b"x")
@@ -95,6 +97,7 @@ def test_a_wait_that_ends_says_how_the_task_fares(globus, sites, here) -> None:
         other.get(key)
 
 
+@pytest.mark.slow
 def test_pauses_between_looks_at_a_task_grow(globus, sites, here) -> None:
     globus.fault(hold_transfer={"nice_status": "QUEUED"})
     key = here.put(b"x")
@@ -180,6 +183,7 @@ def test_a_task_of_somebody_else_says_as_whom_to_log_in(here, there) -> None:
 
 def test_a_put_that_globus_refuses_leaves_nothing(globus, sites, here) -> None:
     here.put(b"so that the first check is past")
+    globus.settle()
     names = set(sites.file(0, here).iterdir())
     globus.fault(hold_transfer={"nice_status": "QUEUED"})
     # The second of two destinations is refused.

@@ -76,7 +76,7 @@ class Arrivals:
         if self._knows(task_id):
             return
         deadline = time.monotonic() + self._timeout
-        with self._polling(task_id, deadline):
+        with self._service.operation(), self._polling(task_id, deadline):
             if not self._knows(task_id):
                 self._poll(task_id, deadline)
 

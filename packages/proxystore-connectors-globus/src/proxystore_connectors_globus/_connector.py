@@ -17,6 +17,7 @@ from proxystore.errors import (
     ConfigError,
     ConnectorUnavailableError,
     NotOwnerError,
+    ProxyStoreError,
 )
 from proxystore.payload import BytesLike, Payload
 from proxystore_connectors_globus._arrivals import Arrivals
@@ -133,11 +134,12 @@ class GlobusConnector(Connector[GlobusKey]):
         names = self._files.put(payloads)
         tasks: list[str | None] = []
         try:
-            self._check_mapping(names[0])
-            for endpoint in self._settings.endpoints:
-                away = endpoint is not self._here
-                task = self._service.transfer(self._here, endpoint, names) if away else None
-                tasks.append(task)
+            with self._service.operation():
+                self._check_mapping(names[0])
+                for endpoint in self._settings.endpoints:
+                    away = endpoint is not self._here
+                    task = self._service.transfer(self._here, endpoint, names) if away else None
+                    tasks.append(task)
         except BaseException:
             self._undo(names, tasks)
             raise
@@ -179,9 +181,7 @@ class GlobusConnector(Connector[GlobusKey]):
         """Remove the object here, and submit a task to each other collection to delete it."""
         name, _ = self._parts(key)
         self._files.evict(name)
-        for endpoint in self._settings.endpoints:
-            if endpoint is not self._here:
-                self._service.delete(endpoint, name)
+        self._delete_elsewhere(name)
 
     # --- The medium -----------------------------------------------------------
 
@@ -253,9 +253,8 @@ class GlobusConnector(Connector[GlobusKey]):
         self._arrivals.close()
         self._files.close(clear=clears)
         try:
-            for endpoint in self._settings.endpoints if clears else ():
-                if endpoint is not self._here:
-                    self._service.delete(endpoint)
+            if clears:
+                self._delete_elsewhere()
         finally:
             self._service.close()
 
@@ -276,6 +275,12 @@ class GlobusConnector(Connector[GlobusKey]):
         if task is not None:
             self._arrivals.wait(task)
         return name, task
+
+    def _delete_elsewhere(self, name: str = "") -> None:
+        with self._service.operation():
+            for endpoint in self._settings.endpoints:
+                if endpoint is not self._here:
+                    self._service.delete(endpoint, name)
 
     def _check_mapping(self, name: str) -> None:
         """Return if the collection sees the file that was just written; asks it once.
@@ -305,6 +310,6 @@ class GlobusConnector(Connector[GlobusKey]):
             self._files.evict(name)
         for task in tasks:
             # The first error counts. What this leaves goes when the namespace is cleared.
-            with suppress(ConnectorUnavailableError):
+            with suppress(ProxyStoreError):
                 if task is not None:
                     self._service.cancel(task)

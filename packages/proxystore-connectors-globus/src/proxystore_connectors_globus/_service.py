@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple, TypedDict, TypeVar
 
 import globus_sdk
@@ -54,8 +54,8 @@ class Task(NamedTuple):
 class TransferService:
     """Globus Transfer, as one identity. Logs in on first use. Thread and fork safe.
 
-    Every method ends within twice the timeout, for the last attempt of a
-    request may begin just before it has passed. All may raise `LoginRequiredError`
+    Every method, and every `operation`, ends within twice the timeout, for the last attempt of
+    a request may begin just before it has passed. All may raise `LoginRequiredError`
     and `ConnectorUnavailableError`.
 
     Args:
@@ -81,6 +81,10 @@ class TransferService:
             if self._made is not None:
                 self._made.transport.close()
             self._made = None
+
+    def operation(self) -> AbstractContextManager[None]:
+        """Let all requests of this thread inside share one timeout."""
+        return self._retries.operation()
 
     def path(self, endpoint: GlobusEndpoint, name: str = "") -> str:
         """The path in the collection of the object ``name``, or of the namespace."""
