@@ -22,7 +22,7 @@ CLIENT_ID = "11111111-2222-4333-8444-555555555555"
 CLIENT_SECRET = "not-a-real-secret"
 POLLING_S = 0.01
 
-_PROGRAM = Path(__file__).with_name("local_globus.py")
+_PROGRAM = Path(__file__).with_name("local_globus")
 
 
 def pytest_report_header() -> str:

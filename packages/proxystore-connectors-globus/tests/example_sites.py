@@ -35,7 +35,7 @@ def main() -> None:
                 for collection, root in roots.items()
             })
         )
-        program = [sys.executable, str(Path(__file__).with_name("local_globus.py")), scratch]
+        program = [sys.executable, str(Path(__file__).with_name("local_globus")), scratch]
         with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as stand_in:
             assert stand_in.stdout is not None
             url = stand_in.stdout.readline().split()[-1]
