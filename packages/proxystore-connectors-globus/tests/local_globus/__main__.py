@@ -1,9 +1,9 @@
 """A local stand-in for Globus Transfer and Globus Auth, which really moves files.
 
-Run as a program (``python tests/local_globus FOLDER``), so that tests can kill it. Speaks the wire formats of
-https://docs.globus.org/api/transfer/ and /api/auth/ as the SDK uses them. What it
-knows is in a SQLite file, so that it goes on after a restart. Faults are asked
-for by ``POST /faults``.
+Run as a program (``python tests/local_globus FOLDER``), so that tests can kill it.
+Speaks the wire formats of https://docs.globus.org/api/transfer/ and /api/auth/ as the
+SDK uses them. What it knows is in a SQLite file, so that it goes on after a restart.
+Faults are asked for by ``POST /faults``.
 """
 
 from __future__ import annotations
