@@ -116,7 +116,7 @@ from proxystore.connectors.local import LocalConnector
 from proxystore.store import Store
 
 class Never(LocalConnector):
-    def get(self, key):
+    def get_with_generation(self, key):
         asked.set()
         threading.Event().wait()
 
