@@ -31,8 +31,8 @@ def _free_port() -> int:
 class Moto:
     """A moto server, a process of its own."""
 
-    def __init__(self, port: int | None = None, **environment: str) -> None:
-        self.port = port or _free_port()
+    def __init__(self, **environment: str) -> None:
+        self.port = _free_port()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
             stdout=subprocess.DEVNULL,
@@ -77,9 +77,9 @@ class Moto:
 class Forwarder:
     """Passes bytes between clients and a server: until told to cut, to hold or to crawl."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, port: int = 0) -> None:
         self._target = target
-        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server = socket.create_server(("127.0.0.1", port))
         self.port: int = self._server.getsockname()[1]
         self.cut_up_after: int | None = None
         """Bytes from the clients, after which connections are cut."""
@@ -89,11 +89,18 @@ class Forwarder:
         self.goes_on.set()
         self.down_per_second: float | None = None
         """Bytes per second that a connection brings."""
+        self.replaced: tuple[bytes, bytes] = (b"", b"")
+        """What is said by clients, and what the server hears of it."""
+        self._before: tuple[bytes, Callable[[], None]] | None = None
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def before(self, said: bytes, action: Callable[[], None]) -> None:
+        """Do ``action`` once, before what clients said with ``said`` in it is passed on."""
+        self._before = (said, action)
 
     def close(self) -> None:
         self.goes_on.set()
@@ -109,11 +116,21 @@ class Forwarder:
             for arguments in ((client, server, "up"), (server, client, "down")):
                 threading.Thread(target=self._pass, args=arguments, daemon=True).start()
 
+    def _heard(self, data: bytes) -> bytes:
+        before = self._before
+        if before is not None and before[0] in data:
+            self._before = None
+            before[1]()
+        said, heard = self.replaced
+        return data.replace(said, heard) if said else data
+
     def _pass(self, source: socket.socket, target: socket.socket, way: str) -> None:
         passed = 0
         try:
             while data := source.recv(1 << 16):
                 self.goes_on.wait(60)
+                if way == "up":
+                    data = self._heard(data)
                 passed += len(data)
                 limit = self.cut_up_after if way == "up" else self.cut_down_after
                 if limit is not None and passed > limit and self.cuts_left > 0:
@@ -152,8 +169,8 @@ def start_moto() -> Iterator[Callable[..., Moto]]:
     """Starts servers of the test's own."""
     servers: list[Moto] = []
 
-    def start(port: int | None = None, **environment: str) -> Moto:
-        servers.append(Moto(port, **environment))
+    def start(**environment: str) -> Moto:
+        servers.append(Moto(**environment))
         return servers[-1]
 
     yield start
@@ -162,16 +179,49 @@ def start_moto() -> Iterator[Callable[..., Moto]]:
 
 
 @pytest.fixture
-def forward() -> Iterator[Callable[[int], Forwarder]]:
+def forward() -> Iterator[Callable[..., Forwarder]]:
+    """Starts forwarders to a port."""
     forwarders: list[Forwarder] = []
 
-    def start(target: int) -> Forwarder:
-        forwarders.append(Forwarder(target))
+    def start(target: int, port: int = 0) -> Forwarder:
+        forwarders.append(Forwarder(target, port))
         return forwarders[-1]
 
     yield start
     for forwarder in forwarders:
         forwarder.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Callable[[bytes], bytes]], int]]:
+    """Starts servers that answer each request by what a function makes of its head."""
+    listening: list[socket.socket] = []
+
+    def start(answer: Callable[[bytes], bytes]) -> int:
+        server = socket.create_server(("127.0.0.1", 0))
+        listening.append(server)
+        threading.Thread(target=_answer_each, args=(server, answer), daemon=True).start()
+        return int(server.getsockname()[1])
+
+    yield start
+    for server in listening:
+        server.close()
+
+
+def _answer_each(server: socket.socket, answer: Callable[[bytes], bytes]) -> None:
+    while True:
+        try:
+            client, _ = server.accept()
+        except OSError:
+            return
+        with client:
+            try:
+                client.sendall(answer(client.recv(1 << 16)))
+                client.shutdown(socket.SHUT_WR)
+                while client.recv(1 << 16):
+                    pass
+            except OSError:
+                pass
 
 
 @pytest.fixture

@@ -36,17 +36,6 @@ class TestS3Contract(ConnectorContract):
         return found["Body"].read()
 
 
-class TestS3WithPartsContract(ConnectorContract):
-    """Large objects are read over several connections."""
-
-    capabilities = EVERYWHERE | {Capability.CROSS_PROCESS}
-
-    @pytest.fixture
-    def connector(self, s3_options: dict[str, Any]) -> Iterator[ObstoreConnector]:
-        with ObstoreConnector(**s3_options, parallel=3, conditional=False) as connector:
-            yield connector
-
-
 class TestDirectoryContract(ConnectorContract):
     capabilities = EVERYWHERE | {Capability.DEFERRABLE, Capability.CROSS_PROCESS}
 

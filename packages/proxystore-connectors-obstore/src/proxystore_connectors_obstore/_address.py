@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
@@ -116,7 +116,7 @@ class Address:
         _check_credentials(service, secrets)
         made = cls(service, bucket, prefix, credentials=tuple(sorted(secrets.items())), **found)
         made._check()
-        return made
+        return replace(made, timeout=float(made.timeout))
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:

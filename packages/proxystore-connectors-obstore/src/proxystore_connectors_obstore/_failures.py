@@ -23,7 +23,7 @@ __all__ = ["busy", "cut_short", "is_gone", "is_unsatisfiable", "translated"]
 
 _GONE = r"NoSuchBucket|ContainerNotFound|specified bucket does not exist"
 _UNCREDITED = (
-    r"169\.254\.169\.254|metadata\.google|[Cc]redential error|CredentialsNotLoaded"
+    r"169\.254\.169\.254|/latest/api/token|/latest/meta-data|computeMetadata|[Cc]redential error|CredentialsNotLoaded"
     r"|Invalid Access Key:|TokenRequest|DecodeCredentials"
 )
 _UNSATISFIABLE = re.compile(r"status code: 416|InvalidRange|Invalid range").search
@@ -57,7 +57,7 @@ def _full(failure: _Failure) -> ProxyStoreError:
     advice = f"It answered {failure.answer}: make room there, or raise its quota."
     if "TooLarge" in failure.text:
         advice = "It is more than the service takes in one request. Use put, which sends parts."
-    elif "No space left" in failure.text:
+    elif not failure.address.service.is_remote:
         advice = "Make room on its file system."
     return MediumFullError(failure.address.where, failure.nbytes, advice)
 
@@ -145,7 +145,7 @@ _PATTERNS: tuple[tuple[str, Callable[[_Failure], ProxyStoreError]], ...] = (
     (_GONE, _gone),
     (_UNCREDITED, _uncredited),
     (r"AuthorizationHeaderMalformed|PermanentRedirect|status code: 301|Redirect", _elsewhere),
-    (r"No space left|status code: 507|Quota|InsufficientStorage|TooLarge|status code: 413", _full),
+    (r"No space left|File too large|status code: 507|Quota|InsufficientStorage|TooLarge|status code: 413", _full),
     (r"status code: 40[13]|Permission denied|Access Denied", _denied),
     (r"kind: Timeout|TimedOut|timed out", _late),
     (r"kind: Connect\b", _unreachable),
