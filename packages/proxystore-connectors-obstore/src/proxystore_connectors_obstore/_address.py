@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
+from proxystore.connectors.keys import is_id
 from proxystore.connectors.options import (
     check_options,
     options_from_query,
@@ -197,7 +198,7 @@ def _taken_apart(url: str) -> tuple[Service, str, str, str]:
             raise ConfigError(f"a URL of {service.title}", f"expected {scheme}:///absolute/directory")
         return service, "", os.path.normpath(path), parts.query
     if service is Service.MEMORY:
-        if not _SEGMENT(parts.netloc) or path:
+        if not is_id(parts.netloc) or path:
             raise ConfigError(f"a URL of {service.title}", f"expected {scheme}://NAME")
         return service, "", parts.netloc, parts.query
     prefix = path.strip("/")

@@ -284,7 +284,11 @@ class ObstoreConnector(Connector[ObstoreKey]):
         return made
 
     def close(self, *, clear: bool | None = None) -> None:
-        """As `Connector.close`. Only an owner made with ``clear=True`` clears by default."""
+        """As `Connector.close`. Only an owner made with ``clear=True`` clears by default.
+
+        If the service cannot be reached to clear, the connector stays open: close it again, or
+        with ``clear=False``.
+        """
         self._namespace.close(clear=clear, clears=self._clears)
 
     def _stamp(self, ttl: float | None) -> Stamp:

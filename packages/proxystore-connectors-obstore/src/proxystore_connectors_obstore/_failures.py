@@ -22,9 +22,10 @@ from proxystore_connectors_obstore._address import Address
 __all__ = ["busy", "cut_short", "is_gone", "is_unsatisfiable", "translated"]
 
 _GONE = r"NoSuchBucket|ContainerNotFound|specified bucket does not exist"
+_FULL = r"No space left|File too large|status code: (413|507)|Quota|InsufficientStorage|TooLarge"
 _UNCREDITED = (
-    r"169\.254\.169\.254|/latest/api/token|/latest/meta-data|computeMetadata|[Cc]redential error|CredentialsNotLoaded"
-    r"|Invalid Access Key:|TokenRequest|DecodeCredentials"
+    r"169\.254\.169\.254|/latest/api/token|/latest/meta-data|computeMetadata"
+    r"|[Cc]redential error|Invalid Access Key:|TokenRequest|DecodeCredentials"
 )
 _UNSATISFIABLE = re.compile(r"status code: 416|InvalidRange|Invalid range").search
 _STATUS = re.compile(r"status code: (\d{3})").search
@@ -145,7 +146,7 @@ _PATTERNS: tuple[tuple[str, Callable[[_Failure], ProxyStoreError]], ...] = (
     (_GONE, _gone),
     (_UNCREDITED, _uncredited),
     (r"AuthorizationHeaderMalformed|PermanentRedirect|status code: 301|Redirect", _elsewhere),
-    (r"No space left|File too large|status code: 507|Quota|InsufficientStorage|TooLarge|status code: 413", _full),
+    (_FULL, _full),
     (r"status code: 40[13]|Permission denied|Access Denied", _denied),
     (r"kind: Timeout|TimedOut|timed out", _late),
     (r"kind: Connect\b", _unreachable),

@@ -8,6 +8,7 @@ from typing import NamedTuple, Self
 
 from proxystore.connectors.keys import fresh_id
 from proxystore.connectors.options import checked_ttl
+from proxystore.errors import CorruptObjectError
 
 __all__ = ["Stamp"]
 
@@ -37,9 +38,16 @@ class Stamp(NamedTuple):
 
     @classmethod
     def read(cls, attributes: Mapping[str, str]) -> Self:
-        """The stamp in ``attributes``, the empty one where there is none."""
+        """The stamp in ``attributes``, the empty one where there is none.
+
+        Raises:
+            CorruptObjectError: Its time is no number.
+        """
         expires = attributes.get(_EXPIRES)
-        return cls(attributes.get(_WRITE, ""), None if expires is None else float(expires))
+        try:
+            return cls(attributes.get(_WRITE, ""), None if expires is None else float(expires))
+        except ValueError as exc:
+            raise CorruptObjectError(f"its attribute {_EXPIRES} is no time") from exc
 
     def attributes(self) -> dict[str, str]:
         """What `read` reads."""

@@ -37,7 +37,7 @@ def open_store(library: Any, address: Address, seconds: float) -> Any:
         return _MAKERS[address.service](library.store, address, seconds)
     except ProxyStoreError:
         raise
-    except (library.exceptions.BaseError, OSError, ValueError) as exc:
+    except (library.exceptions.BaseError, OSError) as exc:
         raise translated(exc, address) from exc
 
 
