@@ -74,6 +74,19 @@ def test_a_proxy_resolves_in_another_process_and_carries_no_secret(
     assert done.stdout == b"6\n"
 
 
+def test_a_session_token_of_the_environment_is_not_sent_with_keys_that_were_given(
+    s3_options: dict[str, Any], serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "of-somebody-else")
+    heard: list[bytes] = []
+    port = serve(lambda request: heard.append(request) or b"HTTP/1.1 404 No\r\n\r\n")
+    options = s3_options | {"endpoint": f"http://127.0.0.1:{port}"}
+    with ObstoreConnector.from_config(options) as connector, pytest.raises(MediumGoneError):
+        connector.get(ObstoreKey("x"))
+    assert b"Credential=identifier/" in heard[0]
+    assert b"of-somebody-else" not in heard[0]
+
+
 def test_credentials_are_no_part_of_a_stores_identity(connector: ObstoreConnector) -> None:
     file = connector.config() | {"access_key_id": "file:/a/id", "secret_access_key": "file:/b"}
     with Store("one", ObstoreConnector.from_config(connector.config())) as one:
@@ -170,7 +183,7 @@ def test_clearing_removes_the_objects_of_its_own_prefix_only(
 ) -> None:
     prefix = prefix_of(connector)
     connector.put_batch([b"x"] * 5)
-    others = [f"{prefix}-too/x", f"{prefix}/nested/.proxystore", f"{prefix}/nested/x"]
+    others = [f"{prefix}{end}" for end in ("-too/x", "/nested/.proxystore", "/nested/x", "/x.txt")]
     for name in others:
         moto.client.put_object(Bucket="bucket", Key=name, Body=b"")
     connector.close()
@@ -387,7 +400,7 @@ def test_each_service_states_where_its_bytes_live_and_what_they_survive() -> Non
 def test_an_object_moves_with_little_more_private_memory_than_it_has_bytes(
     connector: ObstoreConnector,
 ) -> None:
-    nbytes = 96 << 20
+    nbytes = 48 << 20
     code = MEASURED.format(config=connector.config(), nbytes=nbytes)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     sent, received = map(int, done.stdout.split())

@@ -52,8 +52,8 @@ class _Engine:
 def abandon(thing: object) -> None:
     """Keep ``thing`` for the life of this process, which may only be a forked child.
 
-    Its clients hold sockets that the parent's threads wait for, and whoever lets go of one here
-    takes it out of the epoll set that both processes share: the parent would hear no answer.
+    To let go of a client is to tell the threads that drive its connections, under a lock that
+    one of them may have held when the process forked: the child would wait for it for ever.
     Not even the end of the interpreter may do that, hence the reference that nobody gives back.
     """
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
