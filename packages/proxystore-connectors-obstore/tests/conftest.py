@@ -16,6 +16,8 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, settings
 
+from proxystore_connectors_obstore import ObstoreConnector
+
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
@@ -233,3 +235,15 @@ def s3_options(moto: Moto) -> dict[str, Any]:
         "access_key_id": "env:OBSTORE_TEST_ID",
         "secret_access_key": "env:OBSTORE_TEST_KEY",
     }
+
+
+@pytest.fixture
+def connector(s3_options: dict[str, Any]) -> Iterator[ObstoreConnector]:
+    with ObstoreConnector(**s3_options) as connector:
+        yield connector
+
+
+@pytest.fixture
+def prefix_of() -> Callable[[ObstoreConnector], str]:
+    """Gives the prefix of a connector to S3."""
+    return lambda connector: str(connector.config()["url"]).removeprefix(f"s3://{BUCKET}/")

@@ -9,7 +9,6 @@ costs some 15 ms and 15 MB in each child that uses a connector, and nothing else
 from __future__ import annotations
 
 import ctypes
-import importlib
 import importlib.machinery
 import importlib.util
 import os
@@ -45,7 +44,7 @@ class _Engine:
     def module(self) -> ModuleType:
         with self._lock:
             if self._module is None:
-                self._module = _copied() if self._is_stale else importlib.import_module(_PACKAGE)
+                self._module = _copied() if self._is_stale else _imported()
             return self._module
 
 
@@ -72,6 +71,12 @@ def library() -> Any:
 _engine = _Engine()
 
 
+def _imported() -> ModuleType:
+    import obstore
+
+    return obstore
+
+
 def _copied() -> ModuleType:
     """A second `obstore`, which shares nothing with the one that is imported."""
     own = {name: sys.modules[name] for name in list(sys.modules) if _is_of_package(name)}
@@ -80,7 +85,7 @@ def _copied() -> ModuleType:
         del sys.modules[name]
     try:
         sys.modules[_EXTENSION] = _loaded_again(str(source))
-        return importlib.import_module(_PACKAGE)
+        return _imported()
     finally:
         # Whoever imported the first one goes on with it.
         for name in [name for name in sys.modules if _is_of_package(name)]:

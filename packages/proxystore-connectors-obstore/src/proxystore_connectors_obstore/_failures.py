@@ -19,7 +19,7 @@ from proxystore.errors import (
 )
 from proxystore_connectors_obstore._address import Address
 
-__all__ = ["busy", "cut_short", "is_gone", "is_unsatisfiable", "translated"]
+__all__ = ["busy", "cut_short", "is_gone", "is_unsatisfiable", "translated", "was_cut"]
 
 _GONE = r"NoSuchBucket|ContainerNotFound|specified bucket does not exist"
 _FULL = r"No space left|File too large|status code: (413|507)|Quota|InsufficientStorage|TooLarge"
@@ -176,12 +176,17 @@ def cut_short(address: Address) -> ProxyStoreError:
 
 
 def busy(address: Address, name: str) -> ProxyStoreError:
-    """For object ``name``, which others exchanged each time it was tried."""
+    """For object ``name``, at which every try failed that was worth another."""
     return ConnectorUnavailableError(
         address.where,
-        f"object {name!r} was exchanged by others again and again meanwhile",
-        "Try again, and let one process at a time touch or set one object.",
+        f"each try at object {name!r} was cut, or others exchanged it meanwhile",
+        "See how the service is, and let one process at a time touch or set one object.",
     )
+
+
+def was_cut(error: ProxyStoreError) -> bool:
+    """Whether `translated` made ``error`` of a connection that was cut, not one never made."""
+    return "kind: Interrupted" in str(error.__cause__)
 
 
 def is_gone(error: Exception) -> bool:

@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Sequence
 
 from proxystore.connectors.keys import fresh_id
-from proxystore.errors import ProxyStoreError
+from proxystore.errors import ConnectorUnavailableError, ProxyStoreError
 from proxystore.payload import Payload
 from proxystore_connectors_obstore._client import AlreadyThereError, ChangedError, Client
-from proxystore_connectors_obstore._failures import busy
+from proxystore_connectors_obstore._failures import busy, was_cut
 from proxystore_connectors_obstore._reading import read
 from proxystore_connectors_obstore._stamp import Stamp
 
@@ -35,16 +35,14 @@ def create(client: Client, name: str, payload: Payload, stamp: Stamp) -> bool:
     """Store ``payload`` under ``name``; `False` if that has an object that has not expired."""
     mode: object = "create"
     for _ in range(_ATTEMPTS):
-        try:
-            client.write(name, payload, stamp, mode)
+        if _is_written(client, name, payload, stamp, mode):
             return True
-        except (AlreadyThereError, ChangedError):
-            found = client.head(name)
+        found = client.head(name)
         if found is None:
             mode = "create"
             continue
         there, e_tag = found
-        # Ours, if the answer to a first try was lost and the library asked again.
+        # Ours, if the answer to an earlier try was lost.
         if stamp.write and there.write == stamp.write:
             return True
         if not there.has_expired:
@@ -65,9 +63,20 @@ def renew(client: Client, name: str, stamp: Stamp) -> bool:
         data = read(client, name)
         if data is None:
             continue
-        try:
-            client.write(name, data, stamp, {"e_tag": e_tag})
+        if _is_written(client, name, data, stamp, {"e_tag": e_tag}):
             return True
-        except ChangedError:
-            continue
     raise busy(client.address, name)
+
+
+def _is_written(client: Client, name: str, payload: Payload, stamp: Stamp, mode: object) -> bool:
+    """Whether a write succeeded; if not, what is there now must be looked at."""
+    try:
+        client.write(name, payload, stamp, mode)
+    except (AlreadyThereError, ChangedError):
+        return False
+    except ConnectorUnavailableError as exc:
+        # The library does not repeat it, for it cannot know whether it was done; the stamp tells.
+        if not was_cut(exc):
+            raise
+        return False
+    return True
