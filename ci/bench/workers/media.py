@@ -230,9 +230,9 @@ def _connector(name: str, options: dict[str, Any], folder: str) -> Any:
         return FileConnector(f"{folder}/objects")
     if importlib.util.find_spec(f"proxystore_connectors_{name}") is None:
         return _of_older_system(name, options)
-    from proxystore.connectors.load import connector_from_url, new_connector
+    from proxystore.connectors.load import new_connector
 
-    return connector_from_url(options["url"]) if "url" in options else new_connector(name, options)
+    return new_connector(name, options)
 
 
 def _of_older_system(name: str, options: dict[str, Any]) -> Any:

@@ -125,7 +125,7 @@ def test_the_kind_of_a_connector_leads_back_to_its_class(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_an_installed_distribution_adds_a_kind(
+def test_an_installed_distribution_adds_a_kind_which_is_the_one_named_like_its_class(
     tmp_path: Path, run_python: Callable[..., Any]
 ) -> None:
     (tmp_path / "others_connector.py").write_text("class OtherConnector: ...\n")
@@ -133,7 +133,8 @@ def test_an_installed_distribution_adds_a_kind(
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: others\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
-        "[proxystore.connectors]\nother = others_connector:OtherConnector\n"
+        "[proxystore.connectors]\nalias = others_connector:OtherConnector\n"
+        "other = others_connector:OtherConnector\n"
     )
     code = """
 sys.path.insert(0, given)

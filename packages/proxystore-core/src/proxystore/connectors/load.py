@@ -70,7 +70,11 @@ def kind_of(connector: object) -> str:
     for kind, known in _BUILT_IN.items():
         if path == known:
             return kind
-    for kind, known in _entry_points().items():
+    installed = _entry_points()
+    # Its own name first: a connector may have an entry point for each scheme of its URLs.
+    own = short_name(cls.__qualname__)
+    for kind in sorted(installed, key=lambda kind: kind != own):
+        known = installed[kind]
         # An entry point may name a package that publishes a class of another module.
         module, _, name = known.partition(":")
         if name == cls.__qualname__ and cls.__module__.split(".")[0] == module.split(".")[0]:
