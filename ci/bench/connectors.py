@@ -57,11 +57,8 @@ def _redis(peer: str) -> Iterator[Row]:
         raw = Side(
             "raw sockets", sys.executable, "raw-redis", {"host": "127.0.0.1", "port": port}
         )
-        wanted = {
-            older: {"1 KB": 3.0, "1 MB": 5.0, "100 MB": 2.0},
-            raw: dict.fromkeys(_SIZES, 1 / 1.5),
-        }
-        yield from _compared(ours, wanted)
+        targets = {"1 KB": 3.0, "1 MB": 5.0, "100 MB": 2.0}
+        yield from _compared(ours, (older, targets), (raw, dict.fromkeys(_SIZES, 1 / 1.5)))
         yield from _memory(ours)
 
 
@@ -69,11 +66,11 @@ def _zmq(peer: str) -> Iterator[Row]:
     targets = {"1 KB": 5.0, "1 MB": 7.0, "100 MB": 4.0}
     older = Side("1.1.0", peer, "zmq", {"port": free_port()})
     ours = Side("zmq, one node", sys.executable, "zmq", {})
-    yield from _compared(ours, {older: targets})
+    yield from _compared(ours, (older, targets))
     yield from _memory(ours)
     older = Side("1.1.0, in the clear", peer, "zmq", {"port": free_port()})
     between = Side("zmq, authenticated channel", sys.executable, "zmq", _BETWEEN_NODES)
-    yield from _compared(between, {older: {}})
+    yield from _compared(between, (older, {}))
 
 
 # Another node is never asked by its socket of the file system.
@@ -99,7 +96,7 @@ def _obstore(peer: str) -> Iterator[Row]:
         os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench"}
         ours = Side("obstore, S3", sys.executable, "obstore", {"url": _s3_url(endpoint)})
         theirs = Side("s3fs", peer, "s3fs", {"endpoint": endpoint, "bucket": "bench"})
-        yield from _compared(ours, {theirs: {"1 KB": 2.0, "1 MB": 1.0, "100 MB": 1.0}})
+        yield from _compared(ours, (theirs, {"1 KB": 2.0, "1 MB": 1.0, "100 MB": 1.0}))
         yield from _memory(ours)
 
 
@@ -114,16 +111,16 @@ def _make_bucket(endpoint: str) -> None:
     urllib.request.urlopen(request, timeout=10).close()
 
 
-def _compared(ours: Side, wanted: dict[Side, dict[str, float]]) -> Iterator[Row]:
-    """One row a size and other side, all measured in turn."""
-    sides = [ours, *wanted]
+def _compared(ours: Side, *others: tuple[Side, dict[str, float]]) -> Iterator[Row]:
+    """One row a size and other side, all measured in turn; each with the ratio wanted, by size."""
+    sides = [ours, *(side for side, _ in others)]
     with ExitStack() as stack:
         processes = [stack.enter_context(side.start()) for side in sides]
         for label in _SIZES:
             samples = _interleaved(label, processes)
-            for side, series in zip(sides[1:], samples[1:], strict=True):
+            for (side, wanted), series in zip(others, samples[1:], strict=True):
                 ratio = ratio_of(series, samples[0])
-                target = wanted[side].get(label)
+                target = wanted.get(label)
                 yield Row(
                     f"{ours.title} beside {side.title}, {label}",
                     "ms",
