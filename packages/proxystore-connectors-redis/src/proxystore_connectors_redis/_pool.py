@@ -1,0 +1,130 @@
+"""Connections that threads share, each for as long as one operation takes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from proxystore.errors import ProxyStoreError
+from proxystore.host.forks import remake_in_child
+from proxystore_connectors_redis._failures import Failures
+from proxystore_connectors_redis._wire import NotRedisError, ServerError, Wire
+
+__all__ = ["Pool"]
+
+T = TypeVar("T")
+
+_LIMIT = 64
+
+
+class Pool:
+    """Up to 64 connections to one server, made when they are needed.
+
+    Thread safe. A forked child begins without any.
+
+    Args:
+        connect: Makes a connection; raises an error of `proxystore.errors`.
+        failures: Of the server.
+        timeout: Most seconds to wait for a connection while none is given back.
+    """
+
+    def __init__(self, connect: Callable[[], Wire], failures: Failures, timeout: float) -> None:
+        self._connect = connect
+        self._failures = failures
+        self._timeout = timeout
+        self._is_closed = False
+        self._reset()
+        remake_in_child(self)
+
+    def _reset(self) -> None:
+        self._changed = threading.Condition()
+        self._idle: list[Wire] = []
+        self._made = 0
+        self._given_back = 0
+
+    def remade_in_child(self) -> None:
+        """Let go of the parent's connections, on which the parent goes on."""
+        for wire in self._idle:
+            wire.close()
+        self._reset()
+
+    def run(self, operation: Callable[[Wire], T], nbytes: int = 0) -> T:
+        """What ``operation`` returns, given a connection.
+
+        It is called once more, with a new connection, when the first was lost,
+        as after the server was restarted; so it must be one that may be repeated.
+
+        Args:
+            operation: Reads every reply that it asked for.
+            nbytes: Size of what it stores, for messages.
+
+        Raises:
+            ConnectorUnavailableError: The server cannot be reached or used, or was not in time.
+            MediumFullError: It has no room.
+        """
+        try:
+            try:
+                return self._attempt(operation)
+            except (ProxyStoreError, TimeoutError, BlockingIOError):
+                raise
+            except OSError:
+                # Those that lie idle were lost with it, if the server was restarted.
+                self._drop_idle()
+                return self._attempt(operation)
+        except ProxyStoreError:
+            raise
+        except (OSError, ServerError, NotRedisError) as error:
+            raise self._failures.explained(error, nbytes) from error
+
+    def _attempt(self, operation: Callable[[Wire], T]) -> T:
+        wire = self._acquire()
+        try:
+            return operation(wire)
+        finally:
+            # Also after a KeyboardInterrupt: a reply that nobody read would be taken
+            # for that of the next command.
+            self._release(wire, reusable=not wire.pending)
+
+    def _acquire(self) -> Wire:
+        with self._changed:
+            while not self._idle and self._made >= _LIMIT:
+                before = self._given_back
+                if not self._changed.wait(self._timeout) and before == self._given_back:
+                    raise self._failures.exhausted(_LIMIT)
+            if self._idle:
+                return self._idle.pop()
+            self._made += 1
+        try:
+            return self._connect()
+        except BaseException:
+            self._forget_one()
+            raise
+
+    def _release(self, wire: Wire, *, reusable: bool) -> None:
+        with self._changed:
+            if reusable and not self._is_closed:
+                self._idle.append(wire)
+                self._given_back += 1
+                self._changed.notify()
+                return
+        wire.close()
+        self._forget_one()
+
+    def _forget_one(self) -> None:
+        with self._changed:
+            self._made -= 1
+            self._given_back += 1
+            self._changed.notify()
+
+    def _drop_idle(self) -> None:
+        with self._changed:
+            dropped, self._idle = self._idle, []
+            self._made -= len(dropped)
+        for wire in dropped:
+            wire.close()
+
+    def close(self) -> None:
+        """End the connections, those in use once they are given back. Idempotent."""
+        self._is_closed = True
+        self._drop_idle()
