@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
 
 from proxystore.connectors.keys import fresh_id
 from proxystore.errors import ClosedError, NotOwnerError
@@ -16,11 +14,8 @@ from proxystore_connectors_redis._layout import OPEN
 from proxystore_connectors_redis._namespace import Namespace
 from proxystore_connectors_redis._pool import Pool
 from proxystore_connectors_redis._waiting import Notices
-from proxystore_connectors_redis._wire import Wire
 
 __all__ = ["Attachment"]
-
-T = TypeVar("T")
 
 
 class Attachment:
@@ -36,7 +31,9 @@ class Attachment:
         self.where = f"namespace {namespace!r} of {server}"
         failures = Failures(str(server), server.timeout)
         make = partial(connect, server, failures)
-        self._pool = Pool(make, failures, server.timeout)
+        self._name = f"The connector to {self.where}"
+        self._pool = Pool(make, failures, server.timeout, self._name)
+        self.run = self._pool.run
         self.notices = Notices(make, failures, server.timeout)
         self._owner_pid: int | None = None
         # What the record of the namespace is while it is ours.
@@ -71,16 +68,7 @@ class Attachment:
             ClosedError: It was.
         """
         if self._is_closed:
-            raise ClosedError(f"The connector to {self.where}")
-
-    def run(self, operation: Callable[[Wire], T], nbytes: int = 0) -> T:
-        """As `Pool.run`.
-
-        Raises:
-            ClosedError: The connector is closed.
-        """
-        self.require_open()
-        return self._pool.run(operation, nbytes)
+            raise ClosedError(self._name)
 
     def close(self, *, clear: bool | None) -> None:
         """As `Connector.close`.
@@ -102,4 +90,4 @@ class Attachment:
                     raise NotOwnerError(self.where)
         finally:
             self._pool.close()
-            self.notices.close(f"The connector to {self.where}")
+            self.notices.close(self._name)

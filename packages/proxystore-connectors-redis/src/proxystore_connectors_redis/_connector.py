@@ -217,25 +217,15 @@ class RedisConnector(Connector[RedisKey]):
     # --- Objects --------------------------------------------------------------
 
     def put(self, payload: Payload, *, ttl: float | None = None) -> RedisKey:
-        return self.put_batch([payload], ttl=ttl)[0]
+        key = RedisKey(fresh_id())
+        self._put([self._draft(key.redis_key, payload)], ttl)
+        return key
 
     def put_batch(self, payloads: Sequence[Payload], *, ttl: float | None = None) -> list[RedisKey]:
         """As `Connector.put_batch`; sent without waiting for an answer to each."""
-        self._attachment.require_open()
-        ms = _milliseconds(ttl)
         keys = [RedisKey(fresh_id()) for _ in payloads]
-        drafts = [self._draft(key, load) for key, load in zip(keys, payloads, strict=True)]
-        try:
-            small = [draft for draft in drafts if not draft.header.part_nbytes]
-            if small:
-                self._write(small, ms)
-            for draft in drafts:
-                if draft.header.part_nbytes:
-                    self._commit(draft, b"set", ms)
-        except (MediumFullError, MediumGoneError):
-            # Of others that can happen, none leaves a server that would answer.
-            self._discard([name for draft in drafts for name in draft.names])
-            raise
+        pairs = zip(keys, payloads, strict=True)
+        self._put([self._draft(key.redis_key, payload) for key, payload in pairs], ttl)
         return keys
 
     def get(self, key: RedisKey) -> BytesLike | None:
@@ -269,15 +259,14 @@ class RedisConnector(Connector[RedisKey]):
         return key
 
     def set(self, key: RedisKey, payload: Payload, *, ttl: float | None = None) -> None:
-        self._attachment.require_open()
-        ms, draft = _milliseconds(ttl), self._draft(key, payload)
-        if self._commit(draft, b"set", ms) == b"there":
+        draft = self._draft(checked_id(key, RedisKey), payload)
+        if self._commit(draft, b"set", _milliseconds(ttl)) == b"there":
             raise KeyAlreadySetError(repr(key))
 
     def replace(self, key: RedisKey, payload: Payload) -> None:
         """As `Replaceable.replace`. The object keeps its time to live."""
-        self._attachment.require_open()
-        if self._commit(self._draft(key, payload), b"replace", None) == b"absent":
+        draft = self._draft(checked_id(key, RedisKey), payload)
+        if self._commit(draft, b"replace", None) == b"absent":
             raise KeyNotSetError(repr(key))
 
     def generation(self, key: RedisKey) -> int | None:
@@ -323,16 +312,33 @@ class RedisConnector(Connector[RedisKey]):
     def _name(self, key: RedisKey) -> bytes:
         return self._attachment.namespace.object_name(checked_id(key, RedisKey))
 
-    def _draft(self, key: RedisKey, payload: Payload) -> Draft:
-        return Draft.of(self._name(key), payload, self._part_nbytes)
+    def _draft(self, object_id: str, payload: Payload) -> Draft:
+        name = self._attachment.namespace.object_name(object_id)
+        return Draft.of(name, payload, self._part_nbytes)
 
     def _ask(self, request: bytes) -> Reply:
-        return self._attachment.run(lambda wire: ask(wire, request))
+        return self._attachment.run(partial(ask, request=request))
+
+    def _put(self, drafts: Sequence[Draft], ttl: float | None) -> None:
+        """Write what has names that nobody knows yet."""
+        ms = _milliseconds(ttl)
+        small = [draft for draft in drafts if not draft.header.part_nbytes]
+        try:
+            if small:
+                self._write(small, ms)
+            if len(small) < len(drafts):
+                for draft in drafts:
+                    if draft.header.part_nbytes:
+                        self._commit(draft, b"set", ms)
+        except (MediumFullError, MediumGoneError):
+            # Of others that can happen, none leaves a server that would answer.
+            self._discard([name for draft in drafts for name in draft.names])
+            raise
 
     def _write(self, drafts: Sequence[Draft], ms: int | None) -> None:
-        record = self._attachment.namespace.record
         nbytes = sum(draft.header.nbytes for draft in drafts)
-        write = partial(write_all, drafts=drafts, record=record, ms=ms)
+        ask_state = self._attachment.namespace.ask_state
+        write = partial(write_all, drafts=drafts, ask_state=ask_state, ms=ms)
         self._check_open(self._attachment.run(write, nbytes))
 
     def _commit(self, draft: Draft, mode: bytes, ms: int | None) -> bytes:

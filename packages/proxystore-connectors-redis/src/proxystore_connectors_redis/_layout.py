@@ -71,7 +71,7 @@ class Header(NamedTuple):
         return _HEADER.pack(_MAGIC, VERSION, self.generation, self.nbytes, self.part_nbytes)
 
     @classmethod
-    def from_bytes(cls, data: bytes, where: str) -> Header:
+    def from_bytes(cls, data: bytes | bytearray, where: str) -> Header:
         """The header that is stored as ``data``.
 
         Raises:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from proxystore.errors import MediumGoneError
 from proxystore_connectors_redis._layout import (
     CLAIM,
@@ -29,23 +27,23 @@ _REMEMBERED_MS = 24 * 3_600_000
 _SCANNED = b"2000"
 
 
-class Namespace(NamedTuple):
+class Namespace:
     """The names of one connector's objects.
 
     Args:
         name: 1 to 64 characters of ``[A-Za-z0-9_-]``: none that patterns know.
     """
 
-    name: str
-
-    @property
-    def record(self) -> bytes:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.record = b"ps:%b" % name.encode()
         """Where it says whose the namespace is."""
-        return b"ps:%b" % self.name.encode()
+        self.ask_state = command(b"GETRANGE", self.record, b"0", b"1")
+        """The command for how the record begins, which `check_open` understands."""
 
     def object_name(self, object_id: str) -> bytes:
         """Where an object lies."""
-        return b"ps:%b:%b" % (self.name.encode(), object_id.encode())
+        return b"%b:%b" % (self.record, object_id.encode())
 
     def check_open(self, state: bytes, where: str) -> None:
         """Return if objects may be written, going by how its record begins.

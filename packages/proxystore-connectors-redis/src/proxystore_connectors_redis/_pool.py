@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from proxystore.errors import ProxyStoreError
+from proxystore.errors import ClosedError, ProxyStoreError
 from proxystore.host.forks import remake_in_child
 from proxystore_connectors_redis._failures import Failures
 from proxystore_connectors_redis._wire import NotRedisError, ServerError, Wire
@@ -27,21 +28,25 @@ class Pool:
         connect: Makes a connection; raises an error of `proxystore.errors`.
         failures: Of the server.
         timeout: Most seconds to wait for a connection while none is given back.
+        name: What is closed, once it is, for the message.
     """
 
-    def __init__(self, connect: Callable[[], Wire], failures: Failures, timeout: float) -> None:
+    def __init__(
+        self, connect: Callable[[], Wire], failures: Failures, timeout: float, name: str
+    ) -> None:
         self._connect = connect
         self._failures = failures
         self._timeout = timeout
+        self._name = name
         self._is_closed = False
         self._reset()
         remake_in_child(self)
 
     def _reset(self) -> None:
-        self._changed = threading.Condition()
+        # Taken and put without the lock, for each does one thing to a list.
         self._idle: list[Wire] = []
-        self._made = 0
-        self._given_back = 0
+        self._changed = threading.Condition()
+        self._made = self._waiting = self._given_back = 0
 
     def remade_in_child(self) -> None:
         """Let go of the parent's connections, on which the parent goes on."""
@@ -60,6 +65,7 @@ class Pool:
             nbytes: Size of what it stores, for messages.
 
         Raises:
+            ClosedError: The pool is closed.
             ConnectorUnavailableError: The server cannot be reached or used, or was not in time.
             MediumFullError: It has no room.
         """
@@ -84,45 +90,61 @@ class Pool:
         finally:
             # Also after a KeyboardInterrupt: a reply that nobody read would be taken
             # for that of the next command.
-            self._release(wire, reusable=not wire.pending)
+            if wire.pending:
+                self._end(wire)
+            else:
+                self._give_back(wire)
 
     def _acquire(self) -> Wire:
+        if self._is_closed:
+            raise ClosedError(self._name)
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._wait_or_connect()
+
+    def _wait_or_connect(self) -> Wire:
         with self._changed:
-            while not self._idle and self._made >= _LIMIT:
-                before = self._given_back
-                if not self._changed.wait(self._timeout) and before == self._given_back:
-                    raise self._failures.exhausted(_LIMIT)
-            if self._idle:
-                return self._idle.pop()
-            self._made += 1
+            # Before the look at what is idle, so that who gives back after it looks here.
+            self._waiting += 1
+            try:
+                while not self._idle and self._made >= _LIMIT:
+                    before = self._given_back
+                    if not self._changed.wait(self._timeout) and before == self._given_back:
+                        raise self._failures.exhausted(_LIMIT)
+                with contextlib.suppress(IndexError):
+                    return self._idle.pop()
+                self._made += 1
+            finally:
+                self._waiting -= 1
         try:
             return self._connect()
         except BaseException:
-            self._forget_one()
+            self._tell(fewer=1)
             raise
 
-    def _release(self, wire: Wire, *, reusable: bool) -> None:
-        with self._changed:
-            if reusable and not self._is_closed:
-                self._idle.append(wire)
-                self._given_back += 1
-                self._changed.notify()
-                return
-        wire.close()
-        self._forget_one()
+    def _give_back(self, wire: Wire) -> None:
+        self._idle.append(wire)
+        if self._waiting:
+            self._tell()
+        if self._is_closed:
+            self._drop_idle()
 
-    def _forget_one(self) -> None:
+    def _end(self, wire: Wire) -> None:
+        wire.close()
+        self._tell(fewer=1)
+
+    def _tell(self, fewer: int = 0) -> None:
+        """Let somebody who waits have a look; there are so many connections less."""
         with self._changed:
-            self._made -= 1
+            self._made -= fewer
             self._given_back += 1
             self._changed.notify()
 
     def _drop_idle(self) -> None:
-        with self._changed:
-            dropped, self._idle = self._idle, []
-            self._made -= len(dropped)
-        for wire in dropped:
-            wire.close()
+        with contextlib.suppress(IndexError):
+            while True:
+                self._end(self._idle.pop())
 
     def close(self) -> None:
         """End the connections, those in use once they are given back. Idempotent."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from proxystore.payload import BytesLike
 from proxystore_connectors_redis._layout import GENERATION_AT, HEADER_NBYTES, Header
-from proxystore_connectors_redis._wire import Wire, command
+from proxystore_connectors_redis._wire import TAKEN_NBYTES, Wire, command
 
 __all__ = ["FIRST_NBYTES", "ChangedError", "read", "read_all"]
 
@@ -18,6 +18,7 @@ __all__ = ["FIRST_NBYTES", "ChangedError", "read", "read_all"]
 _PIECE_NBYTES = 1 << 20
 FIRST_NBYTES = _PIECE_NBYTES + (1 << 16)
 """Most bytes of an object that come with the first request."""
+_FROM_THE_FIRST = b"\r\n$1\r\n0\r\n$7\r\n%d\r\n" % (HEADER_NBYTES + FIRST_NBYTES - 1)
 _AHEAD = 2
 _BATCH = 32
 # Below, memory that was used before is as fast; above, the system gives it anew each time,
@@ -92,9 +93,11 @@ def _range(name: bytes, start: int, nbytes: int | None) -> bytes:
 
 def _first(name: bytes, offset: int, most: int | None) -> bytes:
     """The request for the header and ``most`` bytes from ``offset``."""
-    if not offset:
-        return _range(name, 0, None if most is None else HEADER_NBYTES + most)
-    return _range(name, 0, HEADER_NBYTES) + _range(name, HEADER_NBYTES + offset, most)
+    if offset:
+        return _range(name, 0, HEADER_NBYTES) + _range(name, HEADER_NBYTES + offset, most)
+    if most == FIRST_NBYTES:
+        return b"*4\r\n$8\r\nGETRANGE\r\n$%d\r\n%b%b" % (len(name), name, _FROM_THE_FIRST)
+    return _range(name, 0, None if most is None else HEADER_NBYTES + most)
 
 
 def _begin(
@@ -104,8 +107,7 @@ def _begin(
     if not nbytes:
         wire.end()
         if offset:
-            wire.take(wire.bulk())
-            wire.end()
+            _skip_empty(wire)
         return None
     header = Header.from_bytes(wire.take(min(nbytes, HEADER_NBYTES)), where)
     have = nbytes - HEADER_NBYTES
@@ -118,10 +120,19 @@ def _begin(
     expected = 0 if header.part_nbytes else wanted if most is None else min(wanted, most)
     if have != expected:
         raise ChangedError
-    data = _allocated(wanted)
-    wire.fill(memoryview(data)[:have])
+    if have == wanted <= TAKEN_NBYTES:
+        data: BytesLike = wire.take(have)
+    else:
+        data = _allocated(wanted)
+        wire.fill(memoryview(data)[:have])
     wire.end()
     return _Begun(header, data, have)
+
+
+def _skip_empty(wire: Wire) -> None:
+    if wire.bulk():
+        raise ChangedError
+    wire.end()
 
 
 def _finish(wire: Wire, name: bytes, offset: int, begun: _Begun) -> None:

@@ -9,19 +9,29 @@ import struct
 from collections.abc import Sequence
 from typing import TypeAlias
 
-__all__ = ["NotRedisError", "Reply", "ServerError", "Wire", "as_text", "ask", "command", "script"]
+__all__ = [
+    "TAKEN_NBYTES",
+    "NotRedisError",
+    "Reply",
+    "ServerError",
+    "Wire",
+    "as_text",
+    "ask",
+    "command",
+    "script",
+]
 
 Reply: TypeAlias = "int | bytes | ServerError | list[Reply] | None"
 
-_BUFFER_NBYTES = 32 * 1024
+TAKEN_NBYTES = 32 * 1024
+"""Most bytes that `Wire.take` takes."""
 _JOINED_NBYTES = 16 * 1024
 _IOV_MAX = 1024
 _MAX_LINE = 16 * 1024
-# What comes as a `Reply` is small; object bytes are read with `bulk` and `fill`.
-_MAX_BULK = 1 << 20
 _MAX_ITEMS = 1 << 16
 _MAX_DEPTH = 4
 _CRLF = b"\r\n"
+_SIMPLE, _ERROR, _INTEGER, _BULK, _ARRAY = b"+-:$*"
 
 
 class ServerError(Exception):
@@ -72,7 +82,7 @@ class Wire:
 
     def __init__(self, sock: socket.socket, timeout: float) -> None:
         self._sock = sock
-        self._buffer = bytearray(_BUFFER_NBYTES)
+        self._buffer = bytearray(TAKEN_NBYTES)
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
         self._is_tls = isinstance(sock, ssl.SSLSocket)
@@ -110,8 +120,8 @@ class Wire:
         """Send ``buffers`` one after the other, to which ``replies`` will come."""
         self.pending += replies
         if sum(map(len, buffers)) <= _JOINED_NBYTES:
-            buffers = [b"".join(buffers)]
-        if self._is_tls:
+            self._sock.sendall(b"".join(buffers))
+        elif self._is_tls:
             for buffer in buffers:
                 self._sock.sendall(buffer)
         else:
@@ -156,14 +166,14 @@ class Wire:
         Raises:
             ServerError: The reply is an error.
         """
-        line = self._line()
-        kind, rest = line[:1], line[1:]
-        if kind == b"$":
-            return _integer(rest)
-        if kind == b"-":
+        kind, rest = self._line()
+        nbytes = _integer(rest) if kind == _BULK else -1
+        if nbytes >= 0:
+            return nbytes
+        if kind == _ERROR:
             self.pending -= 1
             raise ServerError(rest.decode("utf-8", "replace"))
-        raise NotRedisError(f"a reply that begins with {kind!r} where bytes were expected")
+        raise NotRedisError(f"a reply that begins with {chr(kind)!r} where bytes were expected")
 
     def end(self) -> None:
         """Read what follows the bytes of a reply that `bulk` began."""
@@ -171,17 +181,13 @@ class Wire:
             raise NotRedisError("a reply longer than it says")
         self.pending -= 1
 
-    def take(self, nbytes: int) -> bytes:
-        """The next few bytes."""
+    def take(self, nbytes: int) -> bytearray:
+        """The next bytes, at most `TAKEN_NBYTES`, which become the caller's."""
         while self._end - self._start < nbytes:
-            if nbytes > _BUFFER_NBYTES:
-                whole = bytearray(nbytes)
-                self.fill(memoryview(whole))
-                return bytes(whole)
             self._read_ahead()
         start = self._start
         self._start += nbytes
-        return bytes(self._view[start : start + nbytes])
+        return self._buffer[start : self._start]
 
     def fill(self, view: memoryview) -> None:
         """Read the next bytes into all of ``view``."""
@@ -197,59 +203,57 @@ class Wire:
         if self._start:
             self._buffer[:left] = self._buffer[self._start : self._end]
             self._start, self._end = 0, left
-        self._end += _present(self._sock.recv_into(self._view[left:]))
+        into = self._view[left:] if left else self._buffer
+        self._end += _present(self._sock.recv_into(into))
 
-    def _line(self) -> bytes:
-        looked = self._start
-        while (at := self._buffer.find(_CRLF, looked, self._end)) < 0:
+    def _line(self) -> tuple[int, bytearray]:
+        """The first byte of the next line, which says what it is, and the rest of it."""
+        while (at := self._buffer.find(_CRLF, self._start, self._end)) < 0:
             if self._end - self._start >= _MAX_LINE:
                 raise NotRedisError("a line without an end")
-            # One less: the last byte may be the first of the two that end a line.
-            seen = max(self._end - self._start - 1, 0)
             self._read_ahead()
-            looked = self._start + seen
-        line = bytes(self._view[self._start : at])
+        start = self._start
         self._start = at + 2
-        return line
+        return self._buffer[start], self._buffer[start + 1 : at]
 
     def _reply(self, depth: int) -> Reply:
-        line = self._line()
-        kind, rest = line[:1], line[1:]
-        match kind:
-            case b"+":
-                return rest
-            case b":":
-                return _integer(rest)
-            case b"-":
-                return ServerError(rest.decode("utf-8", "replace"))
-            case b"$":
-                return self._small_bulk(_integer(rest))
-            case b"*" if depth:
-                items = _integer(rest)
-                if items > _MAX_ITEMS:
-                    raise NotRedisError(f"a reply of {items} items")
-                return None if items < 0 else [self._reply(depth - 1) for _ in range(items)]
-        raise NotRedisError(f"a reply that begins with {kind!r}")
+        kind, rest = self._line()
+        if kind == _SIMPLE:
+            return bytes(rest)
+        if kind == _BULK:
+            return self._small_bulk(_integer(rest))
+        if kind == _INTEGER:
+            return _integer(rest)
+        if kind == _ERROR:
+            return ServerError(rest.decode("utf-8", "replace"))
+        if kind == _ARRAY and depth:
+            return self._items(_integer(rest), depth - 1)
+        raise NotRedisError(f"a reply that begins with {chr(kind)!r}")
+
+    def _items(self, count: int, depth: int) -> Reply:
+        if count > _MAX_ITEMS:
+            raise NotRedisError(f"a reply of {count} items")
+        return None if count < 0 else [self._reply(depth) for _ in range(count)]
 
     def _small_bulk(self, nbytes: int) -> bytes | None:
         if nbytes < 0:
             return None
-        if nbytes > _MAX_BULK:
+        if nbytes > TAKEN_NBYTES:
             raise NotRedisError(f"a reply of {nbytes} bytes where a small one was expected")
-        found = self.take(nbytes)
+        found = bytes(self.take(nbytes))
         if self.take(2) != _CRLF:
             raise NotRedisError("a reply longer than it says")
         return found
 
 
-def ask(wire: Wire, *commands: bytes) -> Reply:
-    """The reply to the last of ``commands``, which are sent together.
+def ask(wire: Wire, request: bytes) -> Reply:
+    """The reply to one command.
 
     Raises:
-        ServerError: The reply to one of them is an error.
+        ServerError: It is an error.
     """
-    wire.send(commands, len(commands))
-    return wire.replies()[-1]
+    wire.send((request,), 1)
+    return wire.replies()[0]
 
 
 def _present(nbytes: int) -> int:
@@ -258,8 +262,8 @@ def _present(nbytes: int) -> int:
     return nbytes
 
 
-def _integer(digits: bytes) -> int:
+def _integer(digits: bytearray) -> int:
     try:
         return int(digits)
     except ValueError:
-        raise NotRedisError(f"{digits[:20]!r} where a number was expected") from None
+        raise NotRedisError(f"{bytes(digits[:20])!r} where a number was expected") from None

@@ -14,7 +14,7 @@ from proxystore_connectors_redis._layout import (
     Header,
     fresh_generation,
 )
-from proxystore_connectors_redis._wire import Reply, ServerError, Wire, as_text, ask, command
+from proxystore_connectors_redis._wire import ServerError, Wire, as_text, ask, command
 
 __all__ = ["Draft", "commit", "write_all"]
 
@@ -49,26 +49,24 @@ class Draft(NamedTuple):
         return [self.name, self.staged_name, *parts]
 
 
-def write_all(wire: Wire, drafts: Sequence[Draft], record: bytes, ms: int | None) -> bytes:
+def write_all(wire: Wire, drafts: Sequence[Draft], ask_state: bytes, ms: int | None) -> bytes:
     """Write objects without parts under names that nobody has yet.
 
     Args:
         wire: Free for use.
         drafts: What to write; their names are fresh, so it may be done again.
-        record: Name of the record of the namespace.
+        ask_state: A command, sent with the last of them.
         ms: Their time to live.
 
     Returns:
-        How the record began, after the last was written.
+        The answer to ``ask_state``.
 
     Raises:
         ServerError: The server refused one. Those before it may be there.
     """
-    closing = command(b"GETRANGE", record, b"0", b"1")
-    answers: list[Reply] = []
     for window in _windows(drafts):
         commands = [_set(draft.name, draft.header, ms, draft.payload) for draft in window]
-        wire.send([*itertools.chain(*commands), closing], len(window) + 1)
+        wire.send([*itertools.chain(*commands), ask_state], len(window) + 1)
         answers = wire.replies()
     return as_text(answers[-1])
 
@@ -135,18 +133,14 @@ def _set(
     return [before, *payload, b"\r\n" + expiry]
 
 
-def _windows(drafts: Sequence[Draft]) -> Iterator[list[Draft]]:
-    window: list[Draft] = []
-    nbytes = 0
-    for draft in drafts:
-        is_full = nbytes + draft.header.nbytes > _WINDOW_NBYTES or len(window) >= _WINDOW_COUNT
-        if window and is_full:
-            yield window
-            window, nbytes = [], 0
-        window.append(draft)
+def _windows(drafts: Sequence[Draft]) -> Iterator[Sequence[Draft]]:
+    start = nbytes = 0
+    for at, draft in enumerate(drafts):
         nbytes += draft.header.nbytes
-    if window:
-        yield window
+        if at > start and (nbytes > _WINDOW_NBYTES or at - start >= _WINDOW_COUNT):
+            yield drafts[start:at]
+            start, nbytes = at, draft.header.nbytes
+    yield drafts[start:]
 
 
 def _parts(payload: Buffers, part_nbytes: int) -> Iterator[list[memoryview]]:
