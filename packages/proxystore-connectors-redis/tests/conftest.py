@@ -12,11 +12,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from proxystore_connectors_redis import RedisConnector
+
+# How quickly examples come is no claim, on a busy machine.
+settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("untimed")
 
 _STARTED_WITHIN = 20.0
 
@@ -127,27 +134,34 @@ def connector(server: RedisServer) -> Iterator[RedisConnector]:
 
 
 class Forwarder:
-    """Passes bytes between clients and a server, until told to cut.
+    """Passes bytes between clients and a server, and cuts connections once told to.
 
     Args:
         port: Of the server, on the loopback.
-        cut_after: How many bytes to pass in the direction ``cut`` before a connection ends.
-        cut: ``"up"`` to the server, or ``"down"`` from it.
-        times: How many connections to cut; those that come after are left alone.
     """
 
-    def __init__(self, port: int, cut_after: int, cut: str, times: int) -> None:
-        self._to, self._cut_after, self._cut, self._left = port, cut_after, cut, times
+    def __init__(self, port: int) -> None:
+        self._to = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._lock = threading.Lock()
+        self._cut, self._after, self._left, self._times = "", 0, 0, 0
         self.cuts = 0
+        """How many connections were cut."""
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def __enter__(self) -> Self:
-        return self
+    def cut(self, direction: str, after: int, times: int = 1) -> None:
+        """End the next ``times`` connections, each ``after`` bytes that pass from now on.
 
-    def __exit__(self, *exc: object) -> None:
+        Args:
+            direction: ``"up"`` counts what goes to the server, ``"down"`` what comes from it.
+            after: Bytes; those that follow do not pass.
+            times: How often.
+        """
+        with self._lock:
+            self._cut, self._after, self._left, self._times = direction, after, after, times
+
+    def close(self) -> None:
         self._listener.close()
 
     def _accept(self) -> None:
@@ -162,35 +176,42 @@ class Forwarder:
                     passing.start()
 
     def _pass(self, name: str, source: socket.socket, sink: socket.socket) -> None:
-        passed = 0
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                if name == self._cut and self._left:
-                    data = data[: max(0, self._cut_after - passed)]
-                    passed += len(data)
+                data, is_cut = self._taken(name, data)
                 sink.sendall(data)
-                if name == self._cut and passed >= self._cut_after and self._cut_one():
+                if is_cut:
                     break
         for end in (source, sink):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-            end.close()
 
-    def _cut_one(self) -> bool:
+    def _taken(self, name: str, data: bytes) -> tuple[bytes, bool]:
+        """What may pass of ``data``, and whether it is the last."""
         with self._lock:
-            if not self._left:
-                return False
-            self._left -= 1
+            if name != self._cut or not self._times:
+                return data, False
+            if len(data) < self._left:
+                self._left -= len(data)
+                return data, False
+            data, self._left = data[: self._left], self._after
+            self._times -= 1
             self.cuts += 1
-            return True
+            return data, True
 
 
 @pytest.fixture
-def forward() -> Iterator[Callable[..., Forwarder]]:
-    """Makes forwarders."""
-    with contextlib.ExitStack() as stack:
+def forwarder(server: RedisServer) -> Iterator[Forwarder]:
+    """A forwarder to the shared server."""
+    made = Forwarder(server.port)
+    yield made
+    made.close()
 
-        def make(port: int, cut_after: int, cut: str, times: int = 1) -> Forwarder:
-            return stack.enter_context(Forwarder(port, cut_after, cut, times))
 
-        yield make
+@pytest.fixture
+def forwarded(connector: RedisConnector, forwarder: Forwarder) -> Iterator[RedisConnector]:
+    """The connector `connector`, through `forwarder`, with a connection made."""
+    config = {**connector.config(), "port": forwarder.port}
+    with RedisConnector.from_config(config) as made:
+        made.exists(made.new_key())
+        yield made

@@ -75,8 +75,8 @@ class Server(NamedTuple):
             if value is not None or cls._field_defaults[name] is not None:
                 _check(name, value)
         server = cls(**options)
-        # As in URLs, or one server would have two identities.
-        server = server._replace(hostname=server.hostname.lower())
+        # As URLs give them, or one server would have two identities.
+        server = server._replace(hostname=server.hostname.lower(), timeout=float(server.timeout))
         if server.tls and server.socket_path is not None:
             raise ConfigError("option 'tls' of connector 'redis'", "a unix socket has no TLS")
         if not server.tls and any(getattr(server, name) != server._field_defaults[name]

@@ -19,7 +19,6 @@ from proxystore.errors import (
     KeyAlreadySetError,
     KeyNotSetError,
     MediumFullError,
-    MediumGoneError,
 )
 from proxystore.payload import BytesLike, Payload
 from proxystore_connectors_redis._address import (
@@ -33,7 +32,7 @@ from proxystore_connectors_redis._address import (
 from proxystore_connectors_redis._attachment import Attachment
 from proxystore_connectors_redis._layout import EVICT, HEADER_NBYTES, PART_NBYTES, TOUCH, Header
 from proxystore_connectors_redis._reading import ChangedError, read, read_all
-from proxystore_connectors_redis._wire import Reply, as_text, ask, command, script
+from proxystore_connectors_redis._wire import Reply, ServerError, as_text, ask, command, script
 from proxystore_connectors_redis._writing import Draft, commit, write_all
 
 __all__ = ["RedisConnector", "RedisKey"]
@@ -330,9 +329,10 @@ class RedisConnector(Connector[RedisKey]):
                 for draft in drafts:
                     if draft.header.part_nbytes:
                         self._commit(draft, b"set", ms)
-        except (MediumFullError, MediumGoneError):
-            # Of others that can happen, none leaves a server that would answer.
-            self._discard([name for draft in drafts for name in draft.names])
+        except (ConnectorUnavailableError, MediumFullError) as error:
+            # A server that did not answer would only keep us waiting once more.
+            if error.__cause__ is None or isinstance(error.__cause__, ServerError):
+                self._discard([name for draft in drafts for name in draft.names])
             raise
 
     def _write(self, drafts: Sequence[Draft], ms: int | None) -> None:
