@@ -456,3 +456,27 @@ def test_every_error_survives_pickling(connector: RedisConnector) -> None:
     with pytest.raises(ProxyStoreError) as caught:
         RedisConnector("127.0.0.1", 1)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_a_child_forked_in_the_midst_of_others_requests_goes_on(connector: RedisConnector) -> None:
+    key = connector.put(b"x")
+    pool = connector._attachment._pool
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with pool._changed:
+            held.set()
+            release.wait(30)
+
+    holding = threading.Thread(target=hold)
+    holding.start()
+    held.wait(10)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        answers = [connector.get(key) for _ in range(2)]
+        os._exit(0 if answers == [b"x", b"x"] and len(pool._idle) == 1 else 1)
+    release.set()
+    holding.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert connector.get(key) == b"x"

@@ -203,3 +203,13 @@ def test_a_forked_child_waits_for_itself(connector: RedisConnector, client: Any)
         assert not waiting.done()
         connector.set(key, b"x")
         assert waiting.result(5)
+
+
+def test_who_joins_a_wait_looks_once_more_before_it_waits(connector: RedisConnector) -> None:
+    """For what it waits for may have come after it looked, and before it was heard."""
+    notices = connector._attachment.notices
+    with notices.of(b"ps:channel") as first:
+        assert first.next(10)
+        with notices.of(b"ps:channel") as second:
+            assert second.next(10)
+            assert not second.next(0.01)
