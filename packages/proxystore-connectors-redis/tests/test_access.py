@@ -115,6 +115,19 @@ def test_a_wait_that_the_user_may_not_do_is_an_error(guarded: Any) -> None:
 # --- TLS --------------------------------------------------------------------------------
 
 
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
 class _Authority:
     """Makes certificates, and is what one must trust for them."""
 
@@ -124,6 +137,7 @@ class _Authority:
         certificate = self._builder(self._name, self._key).add_extension(
             x509.BasicConstraints(ca=True, path_length=None), critical=True
         )
+        certificate = certificate.add_extension(_SIGNS_CERTIFICATES, critical=True)
         self.path = self._write(name, certificate, self._key)[0]
 
     def issue(self, name: str, address: str = "127.0.0.1") -> tuple[str, str]:
@@ -145,6 +159,11 @@ class _Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - dt.timedelta(days=1))
             .not_valid_after(now + dt.timedelta(days=1))
+            # Python 3.13 takes no chain without them.
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False
+            )
         )
 
     def _write(

@@ -458,6 +458,8 @@ def test_every_error_survives_pickling(connector: RedisConnector) -> None:
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
+# 3.12 warns of threads; connectors must survive exactly this.
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_forked_in_the_midst_of_others_requests_goes_on(connector: RedisConnector) -> None:
     key = connector.put(b"x")
     pool = connector._attachment._pool
