@@ -31,7 +31,7 @@ from proxystore_connectors_redis._address import (
 )
 from proxystore_connectors_redis._attachment import Attachment
 from proxystore_connectors_redis._layout import EVICT, HEADER_NBYTES, PART_NBYTES, TOUCH, Header
-from proxystore_connectors_redis._reading import ChangedError, read, read_all
+from proxystore_connectors_redis._reading import ChangedError, Found, read, read_all
 from proxystore_connectors_redis._wire import Reply, ServerError, as_text, ask, command, script
 from proxystore_connectors_redis._writing import Draft, commit, write_all
 
@@ -229,11 +229,17 @@ class RedisConnector(Connector[RedisKey]):
 
     def get(self, key: RedisKey) -> BytesLike | None:
         """As `Connector.get`: writable memory that is the caller's own."""
-        return self._read(key, 0, None)
+        found = self._read(key, 0, None)
+        return None if found is None else found.data
+
+    def get_with_generation(self, key: RedisKey) -> tuple[BytesLike | None, int | None]:
+        found = self._read(key, 0, None)
+        return (None, None) if found is None else (found.data, found.header.number)
 
     def get_range(self, key: RedisKey, offset: int, length: int) -> BytesLike | None:
         check_range(offset, length)
-        return self._read(key, offset, length)
+        found = self._read(key, offset, length)
+        return None if found is None else found.data
 
     def get_batch(self, keys: Sequence[RedisKey]) -> list[BytesLike | None]:
         reading = partial(
@@ -273,7 +279,7 @@ class RedisConnector(Connector[RedisKey]):
         found = self._ask(command(b"GETRANGE", self._name(key), b"0", b"%d" % last))
         if not found:
             return None
-        return int(Header.from_bytes(as_text(found), self._attachment.where).generation, 16)
+        return Header.from_bytes(as_text(found), self._attachment.where).number
 
     def touch(self, key: RedisKey, ttl: float | None) -> bool:
         ms = _milliseconds(ttl)
@@ -359,7 +365,7 @@ class RedisConnector(Connector[RedisKey]):
     def _check_open(self, state: bytes) -> None:
         self._attachment.namespace.check_open(state, self._attachment.where)
 
-    def _read(self, key: RedisKey, offset: int, length: int | None) -> BytesLike | None:
+    def _read(self, key: RedisKey, offset: int, length: int | None) -> Found | None:
         name, where = self._name(key), self._attachment.where
         reading = partial(read, name=name, where=where, offset=offset, length=length)
         for attempt in range(_READINGS):

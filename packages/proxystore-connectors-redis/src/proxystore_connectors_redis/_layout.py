@@ -92,6 +92,11 @@ class Header(NamedTuple):
         return b"%b:%b:%d" % (name, self.generation, number)
 
     @property
+    def number(self) -> int:
+        """The generation, for those who compare numbers."""
+        return int(self.generation, 16)
+
+    @property
     def part_count(self) -> int:
         """How many parts there are."""
         return -(-self.nbytes // self.part_nbytes) if self.part_nbytes else 0

@@ -11,7 +11,7 @@ from proxystore.payload import BytesLike
 from proxystore_connectors_redis._layout import GENERATION_AT, HEADER_NBYTES, Header
 from proxystore_connectors_redis._wire import TAKEN_NBYTES, Wire, command
 
-__all__ = ["FIRST_NBYTES", "ChangedError", "read", "read_all"]
+__all__ = ["FIRST_NBYTES", "ChangedError", "Found", "read", "read_all"]
 
 # The server makes a copy of what it answers. In pieces of 1 MB, that copy is in its caches and
 # in memory it has used before: 100 MB come in half the time.
@@ -36,7 +36,9 @@ class _Piece(NamedTuple):
     view: memoryview
 
 
-class _Begun(NamedTuple):
+class Found(NamedTuple):
+    """An object, or part of it."""
+
     header: Header
     data: BytesLike
     have: int
@@ -45,7 +47,7 @@ class _Begun(NamedTuple):
 
 def read(
     wire: Wire, name: bytes, where: str, offset: int = 0, length: int | None = None, *, whole: bool
-) -> BytesLike | None:
+) -> Found | None:
     """The object ``name``, or part of it, in private memory; `None` if there is none.
 
     Args:
@@ -65,15 +67,14 @@ def read(
     if length is not None and (most is None or length < most):
         most = length
     wire.send([_first(name, offset, most)], 2 if offset else 1)
-    begun = _begin(wire, where, offset, length, most)
-    if begun is None:
-        return None
-    _finish(wire, name, offset, begun)
-    return begun.data
+    found = _begin(wire, where, offset, length, most)
+    if found is not None:
+        _finish(wire, name, offset, found)
+    return found
 
 
 def read_all(wire: Wire, names: Sequence[bytes], where: str) -> list[BytesLike | None]:
-    """As `read` of each of ``names``, with the requests sent ahead."""
+    """The bytes of each of ``names``, as `read` gives them, asked for ahead."""
     found: list[BytesLike | None] = []
     for at in range(0, len(names), _BATCH):
         some = names[at : at + _BATCH]
@@ -102,7 +103,7 @@ def _first(name: bytes, offset: int, most: int | None) -> bytes:
 
 def _begin(
     wire: Wire, where: str, offset: int, length: int | None, most: int | None
-) -> _Begun | None:
+) -> Found | None:
     nbytes = wire.bulk()
     if not nbytes:
         wire.end()
@@ -126,7 +127,7 @@ def _begin(
         data = _allocated(wanted)
         wire.fill(memoryview(data)[:have])
     wire.end()
-    return _Begun(header, data, have)
+    return Found(header, data, have)
 
 
 def _skip_empty(wire: Wire) -> None:
@@ -135,8 +136,8 @@ def _skip_empty(wire: Wire) -> None:
     wire.end()
 
 
-def _finish(wire: Wire, name: bytes, offset: int, begun: _Begun) -> None:
-    header, data, have = begun
+def _finish(wire: Wire, name: bytes, offset: int, found: Found) -> None:
+    header, data, have = found
     if have == len(data):
         return
     generation = bytearray(len(header.generation))
