@@ -47,6 +47,7 @@ def test_a_password_is_read_where_the_reference_says(guarded: Any, tmp_path: Pat
             assert bytes(connector.get(connector.put(b"x")) or b"") == b"x"
 
 
+@pytest.mark.slow
 def test_another_process_reads_the_password_for_itself(guarded: Any) -> None:
     with RedisConnector("127.0.0.1", guarded.port, password="env:REDIS_PASSWORD") as connector:
         assert _SECRET not in str(connector.config()) + connector.url + repr(connector)
@@ -198,6 +199,7 @@ def encrypted(authority: _Authority, start_server: Callable[..., Any]) -> Any:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part_nbytes", [1 << 30, 1_500_000])
 def test_objects_of_every_size_go_through_tls(
     encrypted: Any, authority: _Authority, part_nbytes: int, monkeypatch: pytest.MonkeyPatch
@@ -213,6 +215,7 @@ def test_objects_of_every_size_go_through_tls(
             assert bytes(other.get(connector.put(b"x")) or b"") == b"x"
 
 
+@pytest.mark.slow
 def test_a_wait_ends_through_tls(encrypted: Any, authority: _Authority) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
@@ -227,6 +230,7 @@ def test_a_wait_ends_through_tls(encrypted: Any, authority: _Authority) -> None:
         assert all(each.result(10) for each in waiting)
 
 
+@pytest.mark.slow
 def test_a_client_proves_who_it_is_where_it_must(
     authority: _Authority, start_server: Callable[..., Any]
 ) -> None:
@@ -277,9 +281,9 @@ def test_a_certificate_of_another_address_is_refused(
 
 def test_a_port_that_expects_tls_and_gets_none_is_an_error(encrypted: Any) -> None:
     with pytest.raises(ConnectorUnavailableError, match=f"{encrypted.port}"):
-        RedisConnector("127.0.0.1", encrypted.port, timeout=2)
+        RedisConnector("127.0.0.1", encrypted.port, timeout=0.5)
 
 
 def test_a_port_without_tls_that_is_asked_for_it_is_an_error(server: Any) -> None:
     with pytest.raises(ConnectorUnavailableError, match=f"{server.port}"):
-        RedisConnector("127.0.0.1", server.port, tls=True, timeout=2)
+        RedisConnector("127.0.0.1", server.port, tls=True, timeout=0.5)

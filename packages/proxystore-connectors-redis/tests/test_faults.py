@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -171,6 +172,7 @@ def test_a_socket_that_is_not_there_is_named() -> None:
         RedisConnector(socket_path="/nowhere/redis.sock")
 
 
+@pytest.mark.slow
 def test_a_server_that_stops_answering_is_an_error_at_the_timeout(
     start_server: Callable[..., Any],
 ) -> None:
@@ -258,6 +260,7 @@ def test_a_server_that_loads_its_data_is_reported(start_server: Callable[..., An
 # --- Full servers -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part_nbytes", [1 << 30, 1_000_000])
 def test_a_full_server_is_an_error_and_keeps_nothing_of_what_failed(
     start_server: Callable[..., Any], part_nbytes: int, monkeypatch: pytest.MonkeyPatch
@@ -372,6 +375,7 @@ def test_of_150_threads_none_is_lost(start_server: Callable[..., Any]) -> None:
         assert len(client.client_list()) <= 64 + 1
 
 
+@pytest.mark.slow
 def test_a_pool_whose_connections_are_all_stuck_is_an_error(
     start_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -398,6 +402,7 @@ def test_other_clients_are_undisturbed_by_one_that_ends_midway(
             assert bytes(connector.get(key) or b"") == _pattern(_LARGE)
 
 
+@pytest.mark.slow
 def test_what_is_replaced_while_it_is_read_is_read_again(connector: RedisConnector) -> None:
     sizes = (_LARGE, 2 * _LARGE, 5)
     key = connector.put(_pattern(_LARGE))
@@ -441,6 +446,35 @@ def test_an_interrupted_request_leaves_no_answer_for_the_next(connector: RedisCo
             signal.signal(signal.SIGALRM, previous)
         timer.join()
         assert bytes(connector.get(other) or b"") == b"other"
+
+
+def test_an_answer_that_nobody_asked_for_is_taken_for_no_other(
+    connector: RedisConnector, server: Any
+) -> None:
+    key, unasked = connector.put(b"x"), b":1\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                client, _ = listener.accept()
+                with client, socket.create_connection(("127.0.0.1", server.port)) as behind:
+                    while request := client.recv(65536):
+                        behind.sendall(request)
+                        more = unasked if b"GETRANGE" in request else b""
+                        client.sendall(behind.recv(65536) + more)
+
+        threading.Thread(target=_until_closed, args=(serve,), daemon=True).start()
+        config = {**connector.config(), "port": listener.getsockname()[1]}
+        with RedisConnector.from_config(config) as other:
+            connector.evict(key)
+            for _ in range(3):
+                assert other.get(key) is None
+                assert other.exists(key) is False
+
+
+def _until_closed(serve: Callable[[], None]) -> None:
+    with contextlib.suppress(OSError):
+        serve()
 
 
 def test_replacing_what_is_absent_leaves_nothing(connector: RedisConnector, server: Any) -> None:

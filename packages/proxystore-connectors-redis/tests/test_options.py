@@ -46,6 +46,7 @@ _configs = (
 )
 
 
+@pytest.mark.slow
 @given(config=_configs)
 @settings(max_examples=60)
 def test_a_url_and_a_config_say_the_same(config: dict[str, Any]) -> None:
@@ -56,6 +57,7 @@ def test_a_url_and_a_config_say_the_same(config: dict[str, Any]) -> None:
     assert made.config() == RedisConnector.from_config(made.config()).config()
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(url=st.text() | st.from_regex(r"rediss?(\+unix)?://[^\s]*", fullmatch=True))
 def test_any_text_is_a_url_or_a_config_error(url: str) -> None:
@@ -191,6 +193,7 @@ def test_the_older_systems_arguments_are_taken(server: Any) -> None:
         assert bytes(made.get(made.put(b"x")) or b"") == b"x"
 
 
+@pytest.mark.slow
 def test_importing_the_package_does_not_import_redis_py() -> None:
     import subprocess
     import sys

@@ -31,6 +31,7 @@ def client(server: Any) -> Any:
         yield client
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nbytes", [1, 500_000])
 def test_what_another_process_sets_ends_a_wait(
     connector: RedisConnector, client: Any, nbytes: int
@@ -118,6 +119,25 @@ def test_a_wait_goes_on_through_a_restart_of_the_server(start_server: Callable[.
             _until(lambda: _channels(client, connector))
         connector.set(key, b"x")
         assert waiting.result(10) is True
+
+
+def test_a_wait_goes_on_when_the_server_fails_it_just_as_it_looks(
+    connector: RedisConnector,
+) -> None:
+    gone = ConnectorUnavailableError("redis", "it was killed", "Start it again.")
+    answers: list[bool | Exception] = [False, gone, gone, False, gone, True]
+
+    def look() -> bool:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        if not answer and len(answers) == 2:
+            connector.set(connector.new_key("other"), b"which is said in that channel")
+        return answer
+
+    channel = f"ps:{connector.config()['namespace']}:other".encode()
+    assert connector._attachment.notices.wait(channel, look, 30) is True
+    assert answers == []
 
 
 @pytest.mark.slow

@@ -90,6 +90,7 @@ def _plain(reply: Reply) -> object:
     return list(map(_plain, reply)) if isinstance(reply, list) else reply
 
 
+@pytest.mark.slow
 @given(
     replies=st.lists(_replies.filter(lambda reply: _depth(reply) <= 4), max_size=6), data=st.data()
 )
@@ -120,6 +121,7 @@ _lines = st.lists(
 ).map(b"".join)
 
 
+@pytest.mark.slow
 @given(sent=_lines)
 @example(sent=b"*1\r\n" * 1000)
 @example(sent=b"*65536\r\n" * 4)
@@ -133,6 +135,7 @@ def test_garbage_is_refused_or_a_reply(sent: bytes) -> None:
             wire.reply()
 
 
+@pytest.mark.slow
 @given(sent=_lines, offset=st.sampled_from([0, 5]), length=st.sampled_from([None, 0, 10]))
 @example(sent=b"$99999999999\r\n" + bytes(100), offset=0, length=None)
 @example(sent=b"$-5\r\n", offset=0, length=None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, NamedTuple, Self
@@ -293,14 +292,8 @@ class RedisConnector(Connector[RedisKey]):
                 timeout of the connector.
             ClosedError: The connector was closed meanwhile.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        if self.exists(key):
-            return True
-        with self._attachment.notices.of(self._name(key)) as waiter:
-            while waiter.next(None if deadline is None else max(0, deadline - time.monotonic())):
-                if self.exists(key):
-                    return True
-        return False
+        exists = partial(self.exists, key)
+        return self._attachment.notices.wait(self._name(key), exists, timeout)
 
     def close(self, *, clear: bool | None = None) -> None:
         """As `Connector.close`. Clearing looks at every name in the database, in the server.

@@ -90,10 +90,10 @@ class Pool:
         finally:
             # Also after a KeyboardInterrupt: a reply that nobody read would be taken
             # for that of the next command.
-            if wire.pending:
-                self._end(wire)
-            else:
+            if wire.is_at_rest:
                 self._give_back(wire)
+            else:
+                self._end(wire)
 
     def _acquire(self) -> Wire:
         if self._is_closed:
@@ -108,13 +108,15 @@ class Pool:
             # Before the look at what is idle, so that who gives back after it looks here.
             self._waiting += 1
             try:
-                while not self._idle and self._made >= _LIMIT:
+                while True:
+                    with contextlib.suppress(IndexError):
+                        return self._idle.pop()
+                    if self._made < _LIMIT:
+                        self._made += 1
+                        break
                     before = self._given_back
                     if not self._changed.wait(self._timeout) and before == self._given_back:
                         raise self._failures.exhausted(_LIMIT)
-                with contextlib.suppress(IndexError):
-                    return self._idle.pop()
-                self._made += 1
             finally:
                 self._waiting -= 1
         try:

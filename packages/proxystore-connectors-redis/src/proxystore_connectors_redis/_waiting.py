@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import select
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 
-from proxystore.errors import ClosedError, ProxyStoreError
+from proxystore.errors import ClosedError, ConnectorUnavailableError, ProxyStoreError
 from proxystore.host.forks import remake_in_child
 from proxystore_connectors_redis._failures import Failures
 from proxystore_connectors_redis._wire import NotRedisError, Reply, ServerError, Wire, command
@@ -80,6 +81,39 @@ class Notices:
             if inherited is not None:
                 inherited.close()
         self._reset()
+
+    def wait(self, channel: bytes, check: Callable[[], bool], timeout: float | None) -> bool:
+        """Block until ``check`` holds, which a message in ``channel`` may mean.
+
+        Args:
+            channel: Where it is said.
+            check: Asks the server. That it cannot, for a while, ends no wait.
+            timeout: Seconds after which to give up; `None`: never.
+
+        Raises:
+            ConnectorUnavailableError: The server cannot be used, or could not for too long.
+            ClosedError: `close` was called.
+        """
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        if check():
+            return True
+        unusable_since: float | None = None
+        with self.of(channel) as waiter:
+            while (left := deadline - time.monotonic()) > 0:
+                pause = left if unusable_since is None else min(left, _RETRY_SECONDS)
+                happened = waiter.next(None if pause == math.inf else pause)
+                if not happened and unusable_since is None:
+                    break
+                try:
+                    if check():
+                        return True
+                    unusable_since = None
+                except ConnectorUnavailableError:
+                    now = time.monotonic()
+                    unusable_since = now if unusable_since is None else unusable_since
+                    if now - unusable_since >= self._timeout:
+                        raise
+        return False
 
     @contextlib.contextmanager
     def of(self, channel: bytes) -> Iterator[Waiter]:

@@ -108,6 +108,11 @@ class Wire:
         return self._sock.fileno()
 
     @property
+    def is_at_rest(self) -> bool:
+        """Whether every reply was read that was asked for, and nothing else came."""
+        return not self.pending and self._start == self._end
+
+    @property
     def has_buffered(self) -> bool:
         """Whether bytes have come that polling the socket would not show."""
         return self._start < self._end or (
