@@ -1,0 +1,93 @@
+"""A connector's hold on its namespace: the connections, who owns it, and the end of both."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+from proxystore.connectors.keys import fresh_id
+from proxystore.errors import ClosedError, NotOwnerError
+from proxystore_connectors_redis._address import Server
+from proxystore_connectors_redis._connecting import connect
+from proxystore_connectors_redis._failures import Failures
+from proxystore_connectors_redis._layout import OPEN
+from proxystore_connectors_redis._namespace import Namespace
+from proxystore_connectors_redis._pool import Pool
+from proxystore_connectors_redis._waiting import Notices
+
+__all__ = ["Attachment"]
+
+
+class Attachment:
+    """A namespace in use. Connects when it is first used. Thread safe.
+
+    Args:
+        server: Where the namespace is.
+        namespace: Its name.
+    """
+
+    def __init__(self, server: Server, namespace: str) -> None:
+        self.server, self.namespace = server, Namespace(namespace)
+        self.where = f"namespace {namespace!r} of {server}"
+        failures = Failures(str(server), server.timeout)
+        make = partial(connect, server, failures)
+        self._name = f"The connector to {self.where}"
+        self._pool = Pool(make, failures, server.timeout, self._name)
+        self.run = self._pool.run
+        self.notices = Notices(make, failures, server.timeout)
+        self._owner_pid: int | None = None
+        # What the record of the namespace is while it is ours.
+        self._mine = OPEN + fresh_id().encode()
+        self._clears = False
+        self._is_closed = False
+
+    def own(self, *, clear: bool, adopt: bool) -> None:
+        """Own the namespace if nobody does, or with ``adopt``.
+
+        Raises:
+            ConnectorUnavailableError: The server cannot be used, or a newer version of
+                this package made the namespace.
+        """
+        claim = partial(self.namespace.claim, mine=self._mine, where=self.where, adopt=adopt)
+        try:
+            if self._pool.run(claim):
+                self._owner_pid, self._clears = os.getpid(), clear
+        except BaseException:
+            self._pool.close()
+            raise
+
+    @property
+    def is_owner(self) -> bool:
+        """Whether this process made or adopted the namespace here."""
+        return self._owner_pid == os.getpid()
+
+    def require_open(self) -> None:
+        """Return if `close` was not called yet.
+
+        Raises:
+            ClosedError: It was.
+        """
+        if self._is_closed:
+            raise ClosedError(self._name)
+
+    def close(self, *, clear: bool | None) -> None:
+        """As `Connector.close`.
+
+        Raises:
+            NotOwnerError: ``clear=True``, and the namespace is not ours, or not any more.
+            ConnectorUnavailableError: The server cannot be used. The connector is
+                closed, and nothing, or not everything, was removed.
+        """
+        if self._is_closed:
+            return
+        if clear and not self.is_owner:
+            raise NotOwnerError(self.where)
+        self._is_closed = True
+        try:
+            if self.is_owner and (self._clears if clear is None else clear):
+                cleared = self._pool.run(partial(self.namespace.clear, mine=self._mine))
+                if clear and not cleared:
+                    raise NotOwnerError(self.where)
+        finally:
+            self._pool.close()
+            self.notices.close(self._name)

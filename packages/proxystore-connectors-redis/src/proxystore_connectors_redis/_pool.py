@@ -1,0 +1,154 @@
+"""Connections that threads share, each for as long as one operation takes."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from proxystore.errors import ClosedError, ProxyStoreError
+from proxystore.host.forks import remake_in_child
+from proxystore_connectors_redis._failures import Failures
+from proxystore_connectors_redis._wire import NotRedisError, ServerError, Wire
+
+__all__ = ["Pool"]
+
+T = TypeVar("T")
+
+_LIMIT = 64
+
+
+class Pool:
+    """Up to 64 connections to one server, made when they are needed.
+
+    Thread safe. A forked child begins without any.
+
+    Args:
+        connect: Makes a connection; raises an error of `proxystore.errors`.
+        failures: Of the server.
+        timeout: Most seconds to wait for a connection while none is given back.
+        name: What is closed, once it is, for the message.
+    """
+
+    def __init__(
+        self, connect: Callable[[], Wire], failures: Failures, timeout: float, name: str
+    ) -> None:
+        self._connect = connect
+        self._failures = failures
+        self._timeout = timeout
+        self._name = name
+        self._is_closed = False
+        self._reset()
+        remake_in_child(self)
+
+    def _reset(self) -> None:
+        # Taken and put without the lock, for each does one thing to a list.
+        self._idle: list[Wire] = []
+        self._changed = threading.Condition()
+        self._made = self._waiting = self._given_back = 0
+
+    def remade_in_child(self) -> None:
+        """Let go of the parent's connections, on which the parent goes on."""
+        for wire in self._idle:
+            wire.close()
+        self._reset()
+
+    def run(self, operation: Callable[[Wire], T], nbytes: int = 0) -> T:
+        """What ``operation`` returns, given a connection.
+
+        It is called once more, with a new connection, when the first was lost,
+        as after the server was restarted; so it must be one that may be repeated.
+
+        Args:
+            operation: Reads every reply that it asked for.
+            nbytes: Size of what it stores, for messages.
+
+        Raises:
+            ClosedError: The pool is closed.
+            ConnectorUnavailableError: The server cannot be reached or used, or was not in time.
+            MediumFullError: It has no room.
+        """
+        try:
+            try:
+                return self._attempt(operation)
+            except (ProxyStoreError, TimeoutError, BlockingIOError):
+                raise
+            except OSError:
+                # Those that lie idle were lost with it, if the server was restarted.
+                self._drop_idle()
+                return self._attempt(operation)
+        except ProxyStoreError:
+            raise
+        except (OSError, ServerError, NotRedisError) as error:
+            raise self._failures.explained(error, nbytes) from error
+
+    def _attempt(self, operation: Callable[[Wire], T]) -> T:
+        wire = self._acquire()
+        try:
+            return operation(wire)
+        finally:
+            # Also after a KeyboardInterrupt: a reply that nobody read would be taken
+            # for that of the next command.
+            if wire.is_at_rest:
+                self._give_back(wire)
+            else:
+                self._end(wire)
+
+    def _acquire(self) -> Wire:
+        if self._is_closed:
+            raise ClosedError(self._name)
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._wait_or_connect()
+
+    def _wait_or_connect(self) -> Wire:
+        with self._changed:
+            # Before the look at what is idle, so that who gives back after it looks here.
+            self._waiting += 1
+            try:
+                while True:
+                    with contextlib.suppress(IndexError):
+                        return self._idle.pop()
+                    if self._made < _LIMIT:
+                        self._made += 1
+                        break
+                    before = self._given_back
+                    if not self._changed.wait(self._timeout) and before == self._given_back:
+                        raise self._failures.exhausted(_LIMIT)
+            finally:
+                self._waiting -= 1
+        try:
+            return self._connect()
+        except BaseException:
+            self._tell(fewer=1)
+            raise
+
+    def _give_back(self, wire: Wire) -> None:
+        self._idle.append(wire)
+        if self._waiting:
+            self._tell()
+        if self._is_closed:
+            self._drop_idle()
+
+    def _end(self, wire: Wire) -> None:
+        wire.close()
+        self._tell(fewer=1)
+
+    def _tell(self, fewer: int = 0) -> None:
+        """Let somebody who waits have a look; there are so many connections less."""
+        with self._changed:
+            self._made -= fewer
+            self._given_back += 1
+            self._changed.notify()
+
+    def _drop_idle(self) -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                self._end(self._idle.pop())
+
+    def close(self) -> None:
+        """End the connections, those in use once they are given back. Idempotent."""
+        self._is_closed = True
+        self._drop_idle()
