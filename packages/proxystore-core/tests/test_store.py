@@ -538,15 +538,22 @@ def test_a_task_that_writes_to_its_array_changes_nothing_for_the_next(
         assert seen == [2.0 * shape[0]] * 3
 
 
-def test_the_bytes_of_an_array_are_asked_of_the_medium_once() -> None:
+def test_the_bytes_of_an_array_are_kept_once_it_is_got_again() -> None:
     connector = LocalConnector()
     with Store("kept", connector, populate_target=False) as store:
         key = store.put(np.ones(1000))
-        first, second = store.get(key), store.get(key)
-        assert (store.cache.hits, store.cache.misses) == (1, 1)
-        assert not np.shares_memory(first, second)
-        assert first.flags.writeable
-        assert second.flags.writeable
+        arrays = [store.get(key) for _ in range(4)]
+        assert (store.cache.hits, store.cache.misses) == (2, 2)
+        for array in arrays:
+            assert array.flags.writeable
+            array += 1
+            assert array.sum() == 2000
+
+
+def test_an_array_that_is_got_once_costs_the_cache_nothing() -> None:
+    with Store("kept", LocalConnector(), populate_target=False) as store:
+        store.get(store.put(np.ones(1000)))
+        assert store.cache.nbytes == 0
 
 
 class _Counting(LocalConnector):

@@ -46,6 +46,8 @@ class ObjectStore(Generic[ConnectorT]):
         self.options = options
         self.cache = LRUCache(options.cache_size, options.cache_nbytes)
         """Objects that were got, by key."""
+        self._got = LRUCache(options.cache_size, 0)
+        """Keys of arrays that were got, and are not in the cache yet."""
         self.closed = False
         self._connector: Connector[Any] = adapt(connector)
         self._capabilities = self._connector.capabilities
@@ -275,7 +277,7 @@ class ObjectStore(Generic[ConnectorT]):
         watch.lap("connector")
         if data is None:
             return MISSING
-        is_kept = self._keeps_bytes(data, tag)
+        is_kept = self._keeps_bytes(key, data, tag)
         if is_kept:
             # The caller may write to what it gets, which must not be what is kept.
             data = memoryview(data).toreadonly()
@@ -294,18 +296,29 @@ class ObjectStore(Generic[ConnectorT]):
             self._keep(key, obj, data, tag, kept)
         return obj
 
-    def _keeps_bytes(self, data: BytesLike, tag: tuple[Any, Any]) -> bool:
+    def _keeps_bytes(self, key: Key, data: BytesLike, tag: tuple[Any, Any]) -> bool:
         """Whether to cache the bytes of an object, for each caller to get its own views of them.
 
-        Not what is in memory already: reading it anew costs less than a copy.
+        Not what is in memory already: reading it anew costs less than a copy. Nor what is
+        got for the first time: most proxies are used by one task, which is given the bytes
+        themselves, where keeping them would cost a copy (half of the time at 1 MB).
         """
-        return (
-            self._connector.medium is not Medium.SHARED_MEMORY
-            and not self._codec.readonly
-            and not is_mapped(data)
-            and self.cache.has_room(len(data))
-            and self._codec.gives_views(data, tag[0])
-        )
+        if (
+            self._connector.medium is Medium.SHARED_MEMORY
+            or self._codec.readonly
+            or self._is_shared(data)
+            or not self.cache.has_room(len(data))
+            or not self._codec.gives_views(data, tag[0])
+        ):
+            return False
+        if self._got.exists(key):
+            return True
+        self._got.set(key, None)
+        return False
+
+    def _is_shared(self, data: BytesLike) -> bool:
+        """Whether the bytes are a file's, which every process that reads it shares."""
+        return self._connector.medium is not Medium.NETWORK and is_mapped(data)
 
     def _keep(
         self, key: Key, obj: Any, data: BytesLike, tag: tuple[Any, Any], kept: KeptBytes | None
@@ -313,7 +326,7 @@ class ObjectStore(Generic[ConnectorT]):
         if type(obj) in _IMMUTABLE or not self._codec.gives_views(data, tag[0]):
             self.cache.set(key, obj, len(data), tag=tag)
         elif self._codec.readonly:
-            self.cache.set(key, obj, len(data), tag=tag, weak=is_mapped(data))
+            self.cache.set(key, obj, len(data), tag=tag, weak=self._is_shared(data))
         elif kept is not None:
             self.cache.set(key, kept, len(data), tag=tag)
         # Otherwise nobody else may get it, or `x += 1` in one task would change what

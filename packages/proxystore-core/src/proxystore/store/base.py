@@ -50,7 +50,8 @@ class Store(ProxyingStore[ConnectorT]):
         cache_size: Most objects to cache in this process; 0 caches none.
         cache_nbytes: Most bytes of private memory that they may take. Views of
             shared memory are not kept: it costs less to map them anew. Those of a
-            ``readonly`` store are shared while somebody uses them.
+            ``readonly`` store are shared while somebody uses them. Other arrays
+            are kept from the second time on that they are got.
         metrics: Measure what the store does; see `proxystore.store.metrics`.
         populate_target: Let proxies of this process hold the object that they
             were made of, rather than get it from the store.
