@@ -56,7 +56,7 @@ def _outcome(function: Callable[..., Any], *args: Any) -> tuple[type, Any]:
         result = function(*args)
     except Exception as error:
         return type(error), None
-    if type(result).__name__ == "Proxy":
+    if hasattr(type(result), "__proxy_wrapped__"):
         result = extract(result)
     return type(result), "nan" if result != result else result
 

@@ -35,7 +35,7 @@ def test_a_pickle_holds_the_factory_and_not_the_target(
     data = pickle.dumps(proxy, protocol)
     assert len(data) < 300
     loaded = pickle.loads(data)
-    assert type(loaded) is Proxy
+    assert isinstance(loaded, Proxy)
     assert not is_resolved(loaded)
     assert loaded == "SMALL"
 

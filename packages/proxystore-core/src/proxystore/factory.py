@@ -27,6 +27,13 @@ class Factory(ABC, Generic[T_co]):
         """The same as `resolve`."""
         return self.resolve()
 
+    def facts(self) -> dict[str, object]:
+        """What is known of the object without producing it, by name, for people to read.
+
+        Notebooks show it. Must be quick, and ask nobody: the default knows nothing.
+        """
+        return {}
+
 
 class SimpleFactory(Factory[T]):
     """Gives the object that it was made with, which travels inside each pickle."""

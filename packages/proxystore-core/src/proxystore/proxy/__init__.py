@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from proxystore._marker import require_whole
 from proxystore.errors import ProxyReentryError, ProxyResolveError
-from proxystore.proxy._chosen import Proxy
 from proxystore.proxy._chosen import load as _load
 from proxystore.proxy._functions import extract, get_factory, is_resolved, resolve, resolve_async
+from proxystore.proxy._json import json_default
 from proxystore.proxy._locker import ProxyLocker
 from proxystore.proxy._probes import PROBE_NAMES
+
+if TYPE_CHECKING:
+    from proxystore.proxy._static import Proxy
+else:
+    from proxystore.proxy._chosen import Proxy
 
 __all__ = [
     "PROBE_NAMES",
@@ -27,6 +32,7 @@ __all__ = [
     "extract",
     "get_factory",
     "is_resolved",
+    "json_default",
     "resolve",
     "resolve_async",
 ]

@@ -9,20 +9,23 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from proxystore.proxy._hooks import HOOKS
 from proxystore.proxy._once import run_once
 from proxystore.proxy._probes import is_absent
 from proxystore.proxy._recorded import class_name, find_class
 from proxystore.proxy._special import index, special_methods, view
+from proxystore.proxy._variants import equip, fit_target, variant_of_proxy
 
 if TYPE_CHECKING:
-    from proxystore.proxy._pure import Proxy
+    from proxystore.proxy._pure import AnyProxy
 
 __all__ = [
+    "OWN_METHODS",
     "OWN_NAMES",
-    "array_interface",
     "complete",
     "default_class",
     "factory_error",
+    "fit_target",
     "hash_or_error",
     "index",
     "list_names",
@@ -52,12 +55,13 @@ OWN_NAMES = frozenset({
     # reads past the end of texts by it. __array_interface__, asked next, has them.
     "__array_struct__",
     "__array_interface__",
+    *HOOKS,
 })
 """What belongs to the proxy. Every other name is the target's."""
 
 
 # Any in this module: targets are of any type.
-def resolve_once(proxy: Proxy[Any]) -> Any:
+def resolve_once(proxy: AnyProxy[Any]) -> Any:
     """The target of ``proxy``, after calling its factory if that is necessary.
 
     Raises:
@@ -68,11 +72,11 @@ def resolve_once(proxy: Proxy[Any]) -> Any:
     return proxy.__proxy_target__
 
 
-def _is_resolved(proxy: Proxy[Any]) -> bool:
+def _is_resolved(proxy: AnyProxy[Any]) -> bool:
     return proxy.__proxy_resolved__
 
 
-def _accept(proxy: Proxy[Any], target: Any) -> None:
+def _accept(proxy: AnyProxy[Any], target: Any) -> None:
     proxy.__proxy_wrapped__ = target
 
 
@@ -84,7 +88,7 @@ def factory_error(factory: object) -> TypeError:
     )
 
 
-def unresolved_attribute(proxy: Proxy[Any], name: str) -> Any:
+def unresolved_attribute(proxy: AnyProxy[Any], name: str) -> Any:
     """Attribute ``name`` of an unresolved proxy, which it may have to resolve for it.
 
     Raises:
@@ -102,7 +106,7 @@ def unresolved_attribute(proxy: Proxy[Any], name: str) -> Any:
     return getattr(proxy.__proxy_wrapped__, name)
 
 
-def array_interface(proxy: Proxy[Any]) -> Any:
+def array_interface(proxy: AnyProxy[Any]) -> Any:
     """`__array_interface__` of the target.
 
     Raises:
@@ -118,13 +122,13 @@ def array_interface(proxy: Proxy[Any]) -> Any:
     return target.__array_interface__
 
 
-def default_class(proxy: Proxy[Any]) -> type | None:
+def default_class(proxy: AnyProxy[Any]) -> type | None:
     """The recorded class, if it is recorded and loaded here."""
     recorded: type | str | None = getattr(proxy, "__proxy_recorded_class__", None)
     return find_class(recorded) if isinstance(recorded, str) else recorded
 
 
-def unresolved_hash(proxy: Proxy[Any]) -> int:
+def unresolved_hash(proxy: AnyProxy[Any]) -> int:
     """The recorded hash of an unresolved proxy, or else that of its target.
 
     Raises:
@@ -145,18 +149,21 @@ def hash_or_error(target: object) -> int | Exception:
         return error.with_traceback(None)
 
 
-def reduce(proxy: Proxy[Any]) -> tuple[Any, ...]:
-    """`__reduce__`: the factory and the name of the recorded class, never the target."""
+def reduce(proxy: AnyProxy[Any]) -> tuple[Any, ...]:
+    """`__reduce__`: the factory, the recorded class by name, the variant, never the target."""
     # Imported here, for the package chooses an implementation, which imports this module.
     from proxystore.proxy import _load
 
     recorded: type | str | None = getattr(proxy, "__proxy_recorded_class__", None)
     name = class_name(recorded) if isinstance(recorded, type) else recorded
     factory = proxy.__proxy_factory__
+    variant = variant_of_proxy(proxy)
+    if variant is not None:
+        return _load, (factory, name, int(variant))
     return _load, (factory,) if name is None else (factory, name)
 
 
-def represent(proxy: Proxy[Any]) -> str:
+def represent(proxy: AnyProxy[Any]) -> str:
     """`__repr__`, without data: a target may be gigabytes, or private."""
     wrapping = ""
     if proxy.__proxy_resolved__:
@@ -166,28 +173,36 @@ def represent(proxy: Proxy[Any]) -> str:
     return f"<{kind} at {id(proxy):#x} {wrapping}with factory {factory!r}>"
 
 
-def list_names(proxy: Proxy[Any]) -> list[str]:
+def list_names(proxy: AnyProxy[Any]) -> list[str]:
     """`__dir__`: of the target or, unresolved, of the recorded class."""
     if proxy.__proxy_resolved__:
         return dir(proxy.__proxy_target__)
     return dir(default_class(proxy) or type(proxy))
 
 
-def complete(cls: type[Any]) -> None:
-    """Give the C type the methods that it leaves to Python."""
-    wrapped = vars(cls)["__proxy_wrapped__"]
+OWN_METHODS: dict[str, Any] = {
+    "__reduce__": reduce,
+    "__repr__": represent,
+    "__dir__": list_names,
+    "__array_interface__": property(array_interface),
+    **HOOKS,
+}
+"""By name, as an implementation sets them on its types."""
+
+
+def complete(types: dict[int | None, type[Any]]) -> None:
+    """Give the C types, by variant, the methods that they leave to Python."""
+    base: Any = types[None].__base__
+    wrapped = vars(base)["__proxy_wrapped__"]
 
     def bare(value: Any) -> Any:
-        return value.__proxy_wrapped__ if isinstance(value, cls) else value
+        return value.__proxy_wrapped__ if isinstance(value, base) else value
 
     special = special_methods(
-        wrapped.__get__, wrapped.__get__, wrapped.__set__, bare, present=vars(cls)
+        wrapped.__get__,
+        wrapped.__get__,
+        wrapped.__set__,
+        bare,
+        present={*vars(base), *vars(types[None])},
     )
-    own = {
-        "__reduce__": reduce,
-        "__repr__": represent,
-        "__dir__": list_names,
-        "__array_interface__": property(array_interface),
-    }
-    for name, method in {**special, **own}.items():
-        setattr(cls, name, method)
+    equip(types, special | OWN_METHODS)

@@ -9,6 +9,9 @@
  * Written for the limited API of 3.11, so that one build serves every later Python. It has
  * no vectorcall, no trashcan and no names for the two pattern-matching flags.
  *
+ * There is a type for each variant (see `_variants.py`), and they differ in a few slots. What
+ * they have in common is in the slots of their base, `any_type`.
+ *
  * Sections: the object; from proxy to target; operators; containers and iterators;
  * conversions, calls and buffers; attributes; what is the proxy's own; life of the object;
  * the type; the module.
@@ -33,6 +36,7 @@ typedef struct {
 } Proxy;
 
 /* One for the process: the module refuses to be loaded by a subinterpreter. */
+static PyTypeObject *any_type;
 static PyTypeObject *proxy_type;
 static PyObject *class_name; /* "__class__", interned */
 
@@ -41,6 +45,7 @@ static struct {
     PyObject *own_names;
     PyObject *resolve_once;
     PyObject *factory_error;
+    PyObject *fit_target;
     PyObject *unresolved_attribute;
     PyObject *default_class;
     PyObject *unresolved_hash;
@@ -59,7 +64,7 @@ static inline bool
 is_proxy(PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
-    return type == proxy_type || PyType_IsSubtype(type, proxy_type);
+    return type == proxy_type || PyType_IsSubtype(type, any_type);
 }
 
 /* Assign to a field. The field is right before the old value dies, which may run any code. */
@@ -558,6 +563,14 @@ set_wrapped(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
     PyObject *target = value == NULL ? NULL : bare(value);
     if (value != NULL && target == NULL)
         return -1;
+    if (target != NULL) {
+        PyObject *done = PyObject_CallFunctionObjArgs(answers.fit_target, self, target, NULL);
+        if (done == NULL) {
+            Py_DECREF(target);
+            return -1;
+        }
+        Py_DECREF(done);
+    }
     replace(&as_proxy(self)->target, target);
     Py_XDECREF(target);
     return 0;
@@ -717,7 +730,7 @@ tp_dealloc(PyObject *self)
     }
 }
 
-/* ---- The type -------------------------------------------------------------------------- */
+/* ---- The types ------------------------------------------------------------------------- */
 
 PyDoc_STRVAR(documentation,
 "Proxy(factory, *, cache_defaults=False, target=None)\n"
@@ -734,27 +747,87 @@ PyDoc_STRVAR(documentation,
 #define LIST(slot, operation) {Py_##slot, (void *)slot},
 #define SLOT(slot) {Py_##slot, (void *)slot}
 
-static PyType_Slot slots[] = {
-    {Py_tp_doc, (void *)documentation},
-    {Py_tp_new, (void *)PyType_GenericNew},
-    SLOT(tp_init), SLOT(tp_dealloc), SLOT(tp_traverse), SLOT(tp_clear),
+/* An object can change from one of the types to another only if all have these. */
+#define LIFE                                                        \
+    {Py_tp_new, (void *)PyType_GenericNew},                         \
+    SLOT(tp_init), SLOT(tp_dealloc), SLOT(tp_traverse), SLOT(tp_clear)
+
+static PyType_Slot slots_of_any[] = {
+    LIFE,
     {Py_tp_getset, properties}, {Py_tp_members, members}, {Py_tp_methods, methods},
-    SLOT(tp_getattro), SLOT(tp_setattro),
-    SLOT(tp_hash), SLOT(tp_richcompare), SLOT(tp_call), SLOT(tp_iternext),
+    SLOT(tp_getattro), SLOT(tp_setattro), SLOT(tp_hash), SLOT(tp_richcompare),
     UNARY(LIST) BINARY(LIST) INPLACE(LIST)
-    SLOT(nb_remainder), SLOT(nb_power), SLOT(nb_inplace_power),
-    SLOT(nb_bool), SLOT(nb_index),
+    SLOT(nb_remainder), SLOT(nb_power), SLOT(nb_inplace_power), SLOT(nb_bool),
     SLOT(mp_length), SLOT(mp_subscript), SLOT(mp_ass_subscript),
     {Py_sq_length, (void *)mp_length}, SLOT(sq_item), SLOT(sq_ass_item), SLOT(sq_contains),
-    SLOT(bf_getbuffer),
     {0, NULL},
 };
 
-static PyType_Spec specification = {
-    .name = "proxystore.proxy.Proxy",
-    .basicsize = sizeof(Proxy),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
-    .slots = slots,
+/* What a type has whose targets may be anything. */
+static PyType_Slot slots_of_proxy[] = {
+    {Py_tp_doc, (void *)documentation}, LIFE,
+    SLOT(tp_call), SLOT(tp_iternext), SLOT(nb_index), SLOT(bf_getbuffer),
+    {0, NULL},
+};
+
+/* A sequence may have a buffer. Mappings and paths have none, or os.path took it for bytes. */
+static PyType_Slot slots_of_sequence[] = {LIFE, SLOT(bf_getbuffer), {0, NULL}};
+static PyType_Slot slots_of_others[] = {LIFE, {0, NULL}};
+
+#define SPECIFY(type_name, type_slots)                                                    \
+    {                                                                                     \
+        .name = "proxystore.proxy." type_name,                                            \
+        .basicsize = sizeof(Proxy),                                                       \
+        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,           \
+        .slots = type_slots,                                                              \
+    }
+
+static PyType_Spec specification_of_any = SPECIFY("AnyProxy", slots_of_any);
+
+/* In the order of `Variant`, which begins with 1; the first has none. */
+static PyType_Spec specifications[] = {
+    SPECIFY("Proxy", slots_of_proxy),
+    SPECIFY("SequenceProxy", slots_of_sequence),
+    SPECIFY("MappingProxy", slots_of_others),
+    SPECIFY("PathLikeProxy", slots_of_others),
+    SPECIFY("ArrayProxy", slots_of_proxy),
+};
+
+/* The metaclass of Proxy: a proxy of another variant is an instance of it, without deriving
+ * from it. For a class that somebody derived from Proxy, what `type` says holds. */
+static PyObject *
+ask_type(const char *question, PyObject *class, PyObject *argument)
+{
+    return PyObject_CallMethod((PyObject *)&PyType_Type, question, "OO", class, argument);
+}
+
+static PyObject *
+meta_instancecheck(PyObject *class, PyObject *instance)
+{
+    if ((PyTypeObject *)class != proxy_type)
+        return ask_type("__instancecheck__", class, instance);
+    return PyBool_FromLong(is_proxy(instance));
+}
+
+static PyObject *
+meta_subclasscheck(PyObject *class, PyObject *subclass)
+{
+    bool is_ours = (PyTypeObject *)class == proxy_type;
+    return ask_type("__subclasscheck__", is_ours ? (PyObject *)any_type : class, subclass);
+}
+
+static PyMethodDef methods_of_meta[] = {
+    {"__instancecheck__", meta_instancecheck, METH_O, NULL},
+    {"__subclasscheck__", meta_subclasscheck, METH_O, NULL},
+    {NULL},
+};
+
+static PyType_Slot slots_of_meta[] = {{Py_tp_methods, methods_of_meta}, {0, NULL}};
+
+static PyType_Spec specification_of_meta = {
+    .name = "proxystore.proxy._c.ProxyType",
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = slots_of_meta,
 };
 
 /* ---- The module ------------------------------------------------------------------------ */
@@ -779,6 +852,7 @@ import_answers(void)
         {&answers.own_names, "OWN_NAMES"},
         {&answers.resolve_once, "resolve_once"},
         {&answers.factory_error, "factory_error"},
+        {&answers.fit_target, "fit_target"},
         {&answers.unresolved_attribute, "unresolved_attribute"},
         {&answers.default_class, "default_class"},
         {&answers.unresolved_hash, "unresolved_hash"},
@@ -793,12 +867,47 @@ import_answers(void)
     return failed ? -1 : 0;
 }
 
+/* A dict of the types by variant; any_type and proxy_type are set. */
+static PyObject *
+make_types(PyObject *module)
+{
+    PyObject *types = PyDict_New();
+    any_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &specification_of_any, NULL);
+    int failed = types == NULL || any_type == NULL;
+    for (long i = 0; i < (long)(sizeof(specifications) / sizeof(*specifications)) && !failed; i++) {
+        PyObject *type =
+            PyType_FromModuleAndSpec(module, &specifications[i], (PyObject *)any_type);
+        PyObject *variant = i == 0 ? Py_NewRef(Py_None) : PyLong_FromLong(i);
+        failed = type == NULL || variant == NULL || PyDict_SetItem(types, variant, type) < 0;
+        Py_XDECREF(variant);
+        if (i == 0)
+            proxy_type = (PyTypeObject *)type; /* Kept. */
+        else
+            Py_XDECREF(type);
+    }
+    if (failed)
+        Py_CLEAR(types);
+    return types;
+}
+
+/* Proxy gets its metaclass. Only the limited API of 3.12 has a function for it; this adds
+ * nothing to the memory of a type. */
+static int
+set_metaclass(PyObject *module)
+{
+    PyObject *meta =
+        PyType_FromModuleAndSpec(module, &specification_of_meta, (PyObject *)&PyType_Type);
+    if (meta != NULL)
+        Py_SET_TYPE((PyObject *)proxy_type, (PyTypeObject *)meta);
+    return meta == NULL ? -1 : 0;
+}
+
 /* The methods that have no slot, or no hurry. */
 static int
-complete_in_python(PyObject *type)
+complete_in_python(PyObject *types)
 {
     PyObject *module = PyImport_ImportModule("proxystore.proxy._answers");
-    PyObject *result = module == NULL ? NULL : PyObject_CallMethod(module, "complete", "O", type);
+    PyObject *result = module == NULL ? NULL : PyObject_CallMethod(module, "complete", "O", types);
     Py_XDECREF(module);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
@@ -809,17 +918,19 @@ execute(PyObject *module)
 {
     if (refuse_subinterpreter() < 0)
         return -1;
-    /* A module that is imported again, because somebody removed it, has the same type. */
+    /* A module that is imported again, because somebody removed it, has the same types. */
     if (proxy_type == NULL) {
         class_name = PyUnicode_InternFromString("__class__");
         if (class_name == NULL || import_answers() < 0)
             return -1;
-        PyObject *type = PyType_FromModuleAndSpec(module, &specification, NULL);
-        if (type == NULL || complete_in_python(type) < 0) {
-            Py_XDECREF(type);
+        PyObject *types = make_types(module);
+        int failed = types == NULL || complete_in_python(types) < 0 || set_metaclass(module) < 0;
+        Py_XDECREF(types);
+        if (failed) {
+            Py_CLEAR(proxy_type);
+            Py_CLEAR(any_type);
             return -1;
         }
-        proxy_type = (PyTypeObject *)type;
     }
     return PyModule_AddType(module, proxy_type);
 }

@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from proxystore.proxy._variants import fit
+
 if TYPE_CHECKING or os.environ.get("PROXYSTORE_PURE_PYTHON", "0") not in {"", "0"}:
     from proxystore.proxy._pure import Proxy
 else:
@@ -25,22 +27,24 @@ else:
 
 __all__ = ["Proxy", "load"]
 
-_record_class = vars(Proxy)["__proxy_recorded_class__"].__set__
+_base: Any = Proxy.__base__
+_record_class = vars(_base)["__proxy_recorded_class__"].__set__
 
 
 def load(
     factory: Callable[[], Any],  # Any: targets are of any type.
     class_name: str | None = None,
-    variant: object = None,
+    variant: int | None = None,
 ) -> Proxy[Any]:
     """The unresolved proxy of a pickle, whichever implementation wrote it. Imports nothing.
 
     Args:
         factory: The factory of the proxy.
         class_name: ``module.qualname`` of the recorded class.
-        variant: Which of its types an implementation used; ignored by those with one.
+        variant: A `Variant`. One that is not known here is ignored.
     """
     proxy: Proxy[Any] = Proxy(factory)
+    fit(proxy, variant)
     if class_name is not None:
         _record_class(proxy, class_name)
     return proxy

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from proxystore.proxy._pure import Proxy
+    from proxystore.proxy._static import Proxy
 
 __all__ = ["extract", "get_factory", "is_resolved", "resolve", "resolve_async"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from proxystore.proxy._pure import Proxy
+    from proxystore.proxy._static import Proxy
 
 __all__ = ["ProxyLocker"]
 

@@ -15,9 +15,11 @@ PROBE_NAMES: tuple[str, ...] = (
     # IPython and Jupyter.
     "_ipython_*",
     "_repr_*_",
-    # rich; the last is the name by which it finds objects that have every name.
+    # rich; the last are names by which it finds objects that have every name.
     "__rich*",
+    "_fields",
     "awehflow*",
+    "awehoi234_*",
     "aihwerij235234ljsdnp34ksodfipwoe234234jlskjdf",
     # dataclasses, attrs.
     "__dataclass_fields__",
@@ -46,9 +48,13 @@ PROBE_NAMES: tuple[str, ...] = (
 """Names that an unresolved proxy answers from its recorded class alone.
 
 ``*`` stands for any characters. Without a recorded class they are absent
-until the proxy is resolved.
+until the proxy is resolved, and so are those by which an object draws itself
+(``_repr_*_``, ``_ipython_*``, ``__rich*``) in any case; ``_ipython_display_`` and
+``_repr_mimebundle_`` are the proxy's own and give its card. ``_fields``, by which
+rich knows named tuples, is absent only if the recorded class lacks it.
 """
 
+_DRAWING = ("_ipython_", "_repr_", "__rich")
 _EXACT = frozenset(name for name in PROBE_NAMES if "*" not in name)
 _AROUND = tuple(tuple(name.split("*")) for name in PROBE_NAMES if "*" in name)
 
@@ -63,10 +69,13 @@ def is_probe(name: str) -> bool:
 def is_absent(name: str, cls: type | None) -> bool:
     """Whether an object of class ``cls`` (`None`: unknown) need not be asked for ``name``.
 
-    True for probe names and special names (``__x__``) that the class lacks.
+    True for probe names and special names (``__x__``) that the class lacks, and for
+    those by which it draws itself, which would need the object.
     """
     if cls is None:
-        return is_probe(name)
+        return is_probe(name) and name != "_fields"
+    if name.startswith(_DRAWING) and is_probe(name):
+        return True
     if any(name in vars(base) for base in cls.__mro__):
         return False
     if is_probe(name):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from proxystore.abc import Key
 from proxystore.errors import MediumGoneError, ObjectNotFoundError
 from proxystore.factory import Factory
+from proxystore.proxy._card import measured
 from proxystore.store._objects import ObjectStore
 from proxystore.store.reference import Referring, StoreReference
 from proxystore.store.registry import STORES
@@ -50,6 +51,7 @@ class StoreFactory(Factory[T]):
         self._store: Any = store_config if isinstance(store_config, ObjectStore) else None
         self.evict = evict
         self.deserializer = deserializer
+        self._measured: dict[str, str] = {}
 
     @property
     def key(self) -> Key:
@@ -94,6 +96,18 @@ class StoreFactory(Factory[T]):
             store.evict(key)
         watch.stop(key)
         return found  # type: ignore[no-any-return]
+
+    def facts(self) -> dict[str, object]:
+        """Store and key, and what `remember` found out in this process."""
+        return {
+            **self._measured,
+            "store": self._reference.name,
+            "key": repr(self._key),
+        }
+
+    def remember(self, obj: T) -> None:
+        """Note shape, dtype and size of ``obj``, the object of the key, for `facts`."""
+        self._measured = measured(obj)
 
     def __reduce__(self) -> tuple[object, ...]:
         address, name, options = self._reference
