@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import NoneType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from proxystore.abc import Key, Lifetime
 from proxystore.errors import NonProxiableTypeError
@@ -56,7 +56,8 @@ class ProxyingStore(AsyncObjectStore[ConnectorT]):
         _check_ending(lifetime, evict=evict)
         if not _is_proxiable(obj, skip=skip_nonproxiable):
             # Typed as a proxy for those who do not skip.
-            return obj  # type: ignore[return-value]
+            unproxied: Proxy[T] = cast("Any", obj)
+            return unproxied
         watch = self.watch("store.proxy")
         key = self.put(obj, lifetime=lifetime, serializer=serializer, **kwargs)
         proxy = self._proxy(
@@ -80,7 +81,8 @@ class ProxyingStore(AsyncObjectStore[ConnectorT]):
         """As `proxy`. Resolving the proxy blocks, whichever made it."""
         _check_ending(lifetime, evict=evict)
         if not _is_proxiable(obj, skip=skip_nonproxiable):
-            return obj  # type: ignore[return-value]
+            unproxied: Proxy[T] = cast("Any", obj)
+            return unproxied
         watch = self.watch("store.proxy")
         key = await self.aput(obj, lifetime=lifetime, serializer=serializer, **kwargs)
         proxy = self._proxy(
@@ -164,10 +166,11 @@ class ProxyingStore(AsyncObjectStore[ConnectorT]):
         factory: StoreFactory[T] = StoreFactory(
             key, self, evict=evict, deserializer=deserializer
         )
-        proxy = Proxy(factory, cache_defaults=True, target=obj)
+        proxy: Proxy[T] = Proxy(factory, cache_defaults=True, target=obj)
         if not (self.options.populate_target if populate_target is None else populate_target):
             # Made with the target all the same, to record its class.
-            del proxy.__proxy_wrapped__
+            factory.remember(obj)
+            del cast("Any", proxy).__proxy_wrapped__
         return proxy
 
 
