@@ -192,8 +192,10 @@ def _python(session: nox.Session) -> str:
 @nox.session(python=OLDEST)
 def docs(session: nox.Session) -> None:
     """Build the site, warnings being errors, and run every Python example: `-- --serve`."""
-    wheels.install(session, *_everything(), *DOCS_TOOLS)
-    session.run("python", "-I", "ci/capability_table.py", "--check")
+    core = PACKAGES["proxystore-core"]
+    wheels.install(session, *_everything(), *core.test_group, *DOCS_TOOLS)
+    for generator in ("capability_table.py", "proxy_matrix.py"):
+        session.run("python", "-I", f"ci/{generator}", "--check")
     session.run("python", "-I", "ci/run_examples.py")
     # Every page is read again: a cached page hides the warnings of the build before.
     session.run(

@@ -24,6 +24,11 @@ class Shown:
         return "<b>shown</b>"
 
 
+class Collected:
+    def __dask_graph__(self) -> dict[str, object]:
+        return {}
+
+
 @dataclasses.dataclass
 class Record:
     x: int = 0
@@ -130,7 +135,8 @@ def test_without_a_recorded_class_its_questions_resolve(
 
 @pytest.mark.parametrize("name", [name.replace("*", "x") for name in PROBE_NAMES])
 def test_each_published_probe_is_absent_until_resolved(proxy_type: type[Proxy], name: str) -> None:
-    proxy = proxy_type(mock.MagicMock)
+    proxy = proxy_type(mock.MagicMock, target=Record(), cache_defaults=name == "_fields")
+    del proxy.__proxy_wrapped__
     assert not hasattr(proxy, name)
     assert not is_resolved(proxy)
 
@@ -138,10 +144,19 @@ def test_each_published_probe_is_absent_until_resolved(proxy_type: type[Proxy], 
 def test_a_probe_that_the_recorded_class_has_resolves_and_forwards(
     proxy_type: type[Proxy],
 ) -> None:
+    proxy = proxy_type(Collected, target=Collected(), cache_defaults=True)
+    del proxy.__proxy_wrapped__
+    assert proxy.__dask_graph__() == {}
+    assert is_resolved(proxy)
+
+
+def test_how_an_object_draws_itself_is_not_asked_of_its_recorded_class(
+    proxy_type: type[Proxy],
+) -> None:
     proxy = proxy_type(Shown, target=Shown(), cache_defaults=True)
     del proxy.__proxy_wrapped__
-    assert proxy._repr_html_() == "<b>shown</b>"
-    assert is_resolved(proxy)
+    assert not hasattr(proxy, "_repr_html_")
+    assert not is_resolved(proxy)
 
 
 def test_a_probe_forwards_once_resolved(proxy_type: type[Proxy]) -> None:
