@@ -56,7 +56,8 @@ Of a proxy that is neither resolved nor made with a known class (`store.proxy_fr
 `match` takes it for something else, and `os.path` raises an error that names `extract`. Resolve
 it first. The same proxies are resolved by notebooks, which ask for the class of what they show.
 
-A class derived from `Proxy` keeps its type, whatever it stands for.
+A class derived from `Proxy` keeps its type, whatever it stands for. It matches no sequence or
+mapping pattern, and has the buffer protocol from Python 3.12.
 
 ## What looks without resolving
 

@@ -316,7 +316,7 @@ IMPOSSIBLE: dict[str, tuple[Impossible, ...]] = {
             "exception, function, class, generator, coroutine, context", ""),
     ),
     "`pl.DataFrame(v)`": (
-        _no("generator, torch tensor", "unsupported type 'Proxy'"),
+        _no("generator, torch tensor", "unsupported type 'ObjectProxy'"),
         _no("ndarray", ""),
     ),
     "`pa.array(v)`": (

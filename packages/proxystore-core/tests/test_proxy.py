@@ -135,7 +135,7 @@ def test_a_target_that_is_a_proxy_is_resolved_through(proxy_type: type[Proxy]) -
 
 def test_the_repr_of_a_proxy_shows_no_data(proxy_type: type[Proxy]) -> None:
     proxy = proxy_type(SimpleFactory("secret"))
-    assert repr(proxy) == f"<Proxy at {id(proxy):#x} with factory <SimpleFactory of str>>"
+    assert repr(proxy) == f"<ObjectProxy at {id(proxy):#x} with factory <SimpleFactory of str>>"
     resolve(proxy)
     assert "wrapping str at 0x" in repr(proxy)
     assert "secret" not in repr(proxy)
@@ -199,7 +199,7 @@ def test_a_copy_is_an_unresolved_proxy(proxy_type: type[Proxy], copied: Any) -> 
     proxy = proxy_type(LambdaFactory(Fraction, 1, 2))
     resolve(proxy)
     duplicate = copied(proxy)
-    assert type(duplicate) is Proxy
+    assert isinstance(duplicate, Proxy)
     assert not is_resolved(duplicate)
     assert duplicate == Fraction(1, 2)
 

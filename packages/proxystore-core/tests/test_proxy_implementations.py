@@ -113,12 +113,9 @@ open({str(said)!r}, "w").write(text)
     assert "PROXYSTORE_PURE_PYTHON=1" in text
 
 
-_EACH_VARIANT = [None, *Variant]
-
-
-@pytest.mark.parametrize("variant", _EACH_VARIANT)
+@pytest.mark.parametrize("variant", Variant)
 def test_both_have_the_same_special_methods(
-    c_proxy: type[Proxy], variant: Variant | None
+    c_proxy: type[Proxy], variant: Variant
 ) -> None:
     def special(cls: type[Proxy]) -> set[str]:
         fitted = cls(list)

@@ -14,12 +14,20 @@ from proxystore.proxy._once import run_once
 from proxystore.proxy._probes import is_absent
 from proxystore.proxy._recorded import class_name, find_class
 from proxystore.proxy._special import index, special_methods, view
-from proxystore.proxy._variants import equip, fit_target, variant_of_proxy
+from proxystore.proxy._variants import (
+    KNOWN,
+    Variant,
+    equip,
+    fit_target,
+    variant_of,
+    variant_of_proxy,
+)
 
 if TYPE_CHECKING:
-    from proxystore.proxy._pure import AnyProxy
+    from proxystore.proxy._pure import Proxy
 
 __all__ = [
+    "KNOWN",
     "OWN_METHODS",
     "OWN_NAMES",
     "complete",
@@ -34,6 +42,7 @@ __all__ = [
     "resolve_once",
     "unresolved_attribute",
     "unresolved_hash",
+    "variant_of",
     "view",
 ]
 
@@ -61,7 +70,7 @@ OWN_NAMES = frozenset({
 
 
 # Any in this module: targets are of any type.
-def resolve_once(proxy: AnyProxy[Any]) -> Any:
+def resolve_once(proxy: Proxy[Any]) -> Any:
     """The target of ``proxy``, after calling its factory if that is necessary.
 
     Raises:
@@ -72,11 +81,11 @@ def resolve_once(proxy: AnyProxy[Any]) -> Any:
     return proxy.__proxy_target__
 
 
-def _is_resolved(proxy: AnyProxy[Any]) -> bool:
+def _is_resolved(proxy: Proxy[Any]) -> bool:
     return proxy.__proxy_resolved__
 
 
-def _accept(proxy: AnyProxy[Any], target: Any) -> None:
+def _accept(proxy: Proxy[Any], target: Any) -> None:
     proxy.__proxy_wrapped__ = target
 
 
@@ -88,7 +97,7 @@ def factory_error(factory: object) -> TypeError:
     )
 
 
-def unresolved_attribute(proxy: AnyProxy[Any], name: str) -> Any:
+def unresolved_attribute(proxy: Proxy[Any], name: str) -> Any:
     """Attribute ``name`` of an unresolved proxy, which it may have to resolve for it.
 
     Raises:
@@ -106,7 +115,7 @@ def unresolved_attribute(proxy: AnyProxy[Any], name: str) -> Any:
     return getattr(proxy.__proxy_wrapped__, name)
 
 
-def array_interface(proxy: AnyProxy[Any]) -> Any:
+def array_interface(proxy: Proxy[Any]) -> Any:
     """`__array_interface__` of the target.
 
     Raises:
@@ -122,13 +131,13 @@ def array_interface(proxy: AnyProxy[Any]) -> Any:
     return target.__array_interface__
 
 
-def default_class(proxy: AnyProxy[Any]) -> type | None:
+def default_class(proxy: Proxy[Any]) -> type | None:
     """The recorded class, if it is recorded and loaded here."""
     recorded: type | str | None = getattr(proxy, "__proxy_recorded_class__", None)
     return find_class(recorded) if isinstance(recorded, str) else recorded
 
 
-def unresolved_hash(proxy: AnyProxy[Any]) -> int:
+def unresolved_hash(proxy: Proxy[Any]) -> int:
     """The recorded hash of an unresolved proxy, or else that of its target.
 
     Raises:
@@ -149,7 +158,7 @@ def hash_or_error(target: object) -> int | Exception:
         return error.with_traceback(None)
 
 
-def reduce(proxy: AnyProxy[Any]) -> tuple[Any, ...]:
+def reduce(proxy: Proxy[Any]) -> tuple[Any, ...]:
     """`__reduce__`: the factory, the recorded class by name, the variant, never the target."""
     # Imported here, for the package chooses an implementation, which imports this module.
     from proxystore.proxy import _load
@@ -158,12 +167,12 @@ def reduce(proxy: AnyProxy[Any]) -> tuple[Any, ...]:
     name = class_name(recorded) if isinstance(recorded, type) else recorded
     factory = proxy.__proxy_factory__
     variant = variant_of_proxy(proxy)
-    if variant is not None:
+    if variant:
         return _load, (factory, name, int(variant))
     return _load, (factory,) if name is None else (factory, name)
 
 
-def represent(proxy: AnyProxy[Any]) -> str:
+def represent(proxy: Proxy[Any]) -> str:
     """`__repr__`, without data: a target may be gigabytes, or private."""
     wrapping = ""
     if proxy.__proxy_resolved__:
@@ -173,7 +182,7 @@ def represent(proxy: AnyProxy[Any]) -> str:
     return f"<{kind} at {id(proxy):#x} {wrapping}with factory {factory!r}>"
 
 
-def list_names(proxy: AnyProxy[Any]) -> list[str]:
+def list_names(proxy: Proxy[Any]) -> list[str]:
     """`__dir__`: of the target or, unresolved, of the recorded class."""
     if proxy.__proxy_resolved__:
         return dir(proxy.__proxy_target__)
@@ -190,19 +199,14 @@ OWN_METHODS: dict[str, Any] = {
 """By name, as an implementation sets them on its types."""
 
 
-def complete(types: dict[int | None, type[Any]]) -> None:
-    """Give the C types, by variant, the methods that they leave to Python."""
-    base: Any = types[None].__base__
-    wrapped = vars(base)["__proxy_wrapped__"]
+def complete(proxy_type: type[Any], *types: type[Any]) -> None:
+    """Give the C types, those of the variants in order, the methods that they leave to Python."""
+    wrapped = vars(proxy_type)["__proxy_wrapped__"]
 
     def bare(value: Any) -> Any:
-        return value.__proxy_wrapped__ if isinstance(value, base) else value
+        return value.__proxy_wrapped__ if isinstance(value, proxy_type) else value
 
     special = special_methods(
-        wrapped.__get__,
-        wrapped.__get__,
-        wrapped.__set__,
-        bare,
-        present={*vars(base), *vars(types[None])},
+        wrapped.__get__, wrapped.__get__, wrapped.__set__, bare, present=vars(proxy_type)
     )
-    equip(types, special | OWN_METHODS)
+    equip(proxy_type, dict(zip(Variant, types, strict=True)), special | OWN_METHODS)

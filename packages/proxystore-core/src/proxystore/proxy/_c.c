@@ -9,8 +9,8 @@
  * Written for the limited API of 3.11, so that one build serves every later Python. It has
  * no vectorcall, no trashcan and no names for the two pattern-matching flags.
  *
- * There is a type for each variant (see `_variants.py`), and they differ in a few slots. What
- * they have in common is in the slots of their base, `any_type`.
+ * Every proxy is of a type that derives from `Proxy`, one for each variant (see `_variants.py`).
+ * They differ in a few slots; what they have in common is in the slots of `Proxy`.
  *
  * Sections: the object; from proxy to target; operators; containers and iterators;
  * conversions, calls and buffers; attributes; what is the proxy's own; life of the object;
@@ -36,16 +36,19 @@ typedef struct {
 } Proxy;
 
 /* One for the process: the module refuses to be loaded by a subinterpreter. */
-static PyTypeObject *any_type;
 static PyTypeObject *proxy_type;
-static PyObject *class_name; /* "__class__", interned */
+#define N_VARIANTS 5
+static PyTypeObject *variants[N_VARIANTS]; /* In the order of `Variant`. */
+#define OBJECT_VARIANT 0
+static PyObject *class_name, *target_name, *cache_defaults_name; /* Interned. */
 
 /* From _answers.py. */
 static struct {
     PyObject *own_names;
     PyObject *resolve_once;
     PyObject *factory_error;
-    PyObject *fit_target;
+    PyObject *known_variants;
+    PyObject *variant_of;
     PyObject *unresolved_attribute;
     PyObject *default_class;
     PyObject *unresolved_hash;
@@ -64,7 +67,7 @@ static inline bool
 is_proxy(PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
-    return type == proxy_type || PyType_IsSubtype(type, any_type);
+    return type == variants[OBJECT_VARIANT] || PyType_IsSubtype(type, proxy_type);
 }
 
 /* Assign to a field. The field is right before the old value dies, which may run any code. */
@@ -140,6 +143,54 @@ bare(PyObject *object)
         return target_of(object);
     Py_INCREF(object);
     return object;
+}
+
+/* The number of the variant for targets of a class, or -1 with an error set. */
+static long
+variant_of(PyTypeObject *class)
+{
+    PyObject *key = PyLong_FromVoidPtr(class);
+    if (key == NULL)
+        return -1;
+    PyObject *known = PyDict_GetItemWithError(answers.known_variants, key);
+    Py_DECREF(key);
+    if (known != NULL || PyErr_Occurred())
+        return known == NULL ? -1 : PyLong_AsLong(known);
+    PyObject *variant = call(answers.variant_of, (PyObject *)class);
+    long number = variant == NULL ? -1 : PyLong_AsLong(variant);
+    Py_XDECREF(variant);
+    return number;
+}
+
+/* Give a proxy the type that fits its target. One of a class that somebody derived keeps its. */
+static int
+fit(PyObject *self, PyObject *target)
+{
+    PyTypeObject *own = Py_TYPE(self);
+    for (int i = 0; i < N_VARIANTS; i++) {
+        if (own != variants[i])
+            continue;
+        long number = variant_of(Py_TYPE(target));
+        if (number < 0)
+            return -1;
+        Py_INCREF((PyObject *)variants[number]);
+        Py_SET_TYPE(self, variants[number]);
+        Py_DECREF((PyObject *)own);
+        break;
+    }
+    return 0;
+}
+
+/* Make a value, or what it is the proxy of, the target. */
+static int
+accept(PyObject *self, PyObject *value)
+{
+    PyObject *target = bare(value);
+    int failed = target == NULL ? -1 : fit(self, target);
+    if (!failed)
+        replace(&as_proxy(self)->target, target);
+    Py_XDECREF(target);
+    return failed;
 }
 
 /* ---- Operators -------------------------------------------------------------------------
@@ -282,12 +333,10 @@ in_place(PyObject *self, PyObject *other, operation *operate)
     leave(use);
     if (result == NULL)
         return NULL;
-    PyObject *value = bare(result);
+    int failed = accept(self, result);
     Py_DECREF(result);
-    if (value == NULL)
+    if (failed)
         return NULL;
-    replace(&as_proxy(self)->target, value);
-    Py_DECREF(value);
     Py_INCREF(self);
     return self;
 }
@@ -560,19 +609,9 @@ get_wrapped(PyObject *self, void *Py_UNUSED(closure))
 static int
 set_wrapped(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
 {
-    PyObject *target = value == NULL ? NULL : bare(value);
-    if (value != NULL && target == NULL)
-        return -1;
-    if (target != NULL) {
-        PyObject *done = PyObject_CallFunctionObjArgs(answers.fit_target, self, target, NULL);
-        if (done == NULL) {
-            Py_DECREF(target);
-            return -1;
-        }
-        Py_DECREF(done);
-    }
-    replace(&as_proxy(self)->target, target);
-    Py_XDECREF(target);
+    if (value != NULL)
+        return accept(self, value);
+    replace(&as_proxy(self)->target, NULL);
     return 0;
 }
 
@@ -644,18 +683,45 @@ record(Proxy *self)
     return hash == NULL ? -1 : 0;
 }
 
+static PyObject *
+tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyTypeObject *made = type == proxy_type ? variants[OBJECT_VARIANT] : type;
+    return PyType_GenericNew(made, args, kwargs);
+}
+
+/* References are borrowed. */
+typedef struct {
+    PyObject *factory, *cache_defaults, *target;
+} Arguments;
+
+static int
+parse(PyObject *args, PyObject *kwargs, Arguments *given)
+{
+    static char *names[] = {"factory", "cache_defaults", "target", NULL};
+    /* What is right, as nearly always, needs no parser, which costs as much as all the rest. */
+    if (PyTuple_Size(args) == 1) {
+        given->factory = PyTuple_GetItem(args, 0);
+        if (kwargs == NULL)
+            return 0;
+        given->target = PyDict_GetItemWithError(kwargs, target_name);
+        Py_ssize_t n_others = PyDict_Size(kwargs) - (given->target != NULL);
+        if (n_others > 0)
+            given->cache_defaults = PyDict_GetItemWithError(kwargs, cache_defaults_name);
+        if (n_others == (given->cache_defaults != NULL))
+            return 0;
+    }
+    return PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OO:Proxy", names, &given->factory,
+                                       &given->cache_defaults, &given->target) ? 0 : -1;
+}
+
 static int
 tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"factory", "cache_defaults", "target", NULL};
-    PyObject *factory = NULL, *target = Py_None;
-    int cache_defaults = 0;
-    /* Nearly always a factory alone, which needs no parser. */
-    if (kwargs == NULL && PyTuple_Size(args) == 1)
-        factory = PyTuple_GetItem(args, 0);
-    else if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$pO:Proxy", names, &factory,
-                                          &cache_defaults, &target))
+    Arguments given = {NULL, NULL, NULL};
+    if (parse(args, kwargs, &given) < 0)
         return -1;
+    PyObject *factory = given.factory, *target = given.target;
     if (!PyCallable_Check(factory)) {
         PyObject *error = call(answers.factory_error, factory);
         if (error != NULL)
@@ -664,11 +730,12 @@ tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
         return -1;
     }
     replace(&as_proxy(self)->factory, factory);
-    if (target == Py_None)
+    if (target == NULL || target == Py_None)
         return 0;
-    if (set_wrapped(self, target, NULL) < 0)
+    int is_recorded = given.cache_defaults == NULL ? 0 : PyObject_IsTrue(given.cache_defaults);
+    if (is_recorded < 0 || accept(self, target) < 0)
         return -1;
-    return cache_defaults ? record(as_proxy(self)) : 0;
+    return is_recorded ? record(as_proxy(self)) : 0;
 }
 
 static int
@@ -748,12 +815,10 @@ PyDoc_STRVAR(documentation,
 #define SLOT(slot) {Py_##slot, (void *)slot}
 
 /* An object can change from one of the types to another only if all have these. */
-#define LIFE                                                        \
-    {Py_tp_new, (void *)PyType_GenericNew},                         \
-    SLOT(tp_init), SLOT(tp_dealloc), SLOT(tp_traverse), SLOT(tp_clear)
+#define LIFE SLOT(tp_new), SLOT(tp_init), SLOT(tp_dealloc), SLOT(tp_traverse), SLOT(tp_clear)
 
-static PyType_Slot slots_of_any[] = {
-    LIFE,
+static PyType_Slot slots_of_proxy[] = {
+    {Py_tp_doc, (void *)documentation}, LIFE,
     {Py_tp_getset, properties}, {Py_tp_members, members}, {Py_tp_methods, methods},
     SLOT(tp_getattro), SLOT(tp_setattro), SLOT(tp_hash), SLOT(tp_richcompare),
     UNARY(LIST) BINARY(LIST) INPLACE(LIST)
@@ -764,10 +829,8 @@ static PyType_Slot slots_of_any[] = {
 };
 
 /* What a type has whose targets may be anything. */
-static PyType_Slot slots_of_proxy[] = {
-    {Py_tp_doc, (void *)documentation}, LIFE,
-    SLOT(tp_call), SLOT(tp_iternext), SLOT(nb_index), SLOT(bf_getbuffer),
-    {0, NULL},
+static PyType_Slot slots_of_object[] = {
+    LIFE, SLOT(tp_call), SLOT(tp_iternext), SLOT(nb_index), SLOT(bf_getbuffer), {0, NULL},
 };
 
 /* A sequence may have a buffer. Mappings and paths have none, or os.path took it for bytes. */
@@ -782,52 +845,14 @@ static PyType_Slot slots_of_others[] = {LIFE, {0, NULL}};
         .slots = type_slots,                                                              \
     }
 
-static PyType_Spec specification_of_any = SPECIFY("AnyProxy", slots_of_any);
+static PyType_Spec specification_of_proxy = SPECIFY("Proxy", slots_of_proxy);
 
-/* In the order of `Variant`, which begins with 1; the first has none. */
-static PyType_Spec specifications[] = {
-    SPECIFY("Proxy", slots_of_proxy),
+static PyType_Spec specifications[N_VARIANTS] = {
+    SPECIFY("ObjectProxy", slots_of_object),
     SPECIFY("SequenceProxy", slots_of_sequence),
     SPECIFY("MappingProxy", slots_of_others),
     SPECIFY("PathLikeProxy", slots_of_others),
-    SPECIFY("ArrayProxy", slots_of_proxy),
-};
-
-/* The metaclass of Proxy: a proxy of another variant is an instance of it, without deriving
- * from it. For a class that somebody derived from Proxy, what `type` says holds. */
-static PyObject *
-ask_type(const char *question, PyObject *class, PyObject *argument)
-{
-    return PyObject_CallMethod((PyObject *)&PyType_Type, question, "OO", class, argument);
-}
-
-static PyObject *
-meta_instancecheck(PyObject *class, PyObject *instance)
-{
-    if ((PyTypeObject *)class != proxy_type)
-        return ask_type("__instancecheck__", class, instance);
-    return PyBool_FromLong(is_proxy(instance));
-}
-
-static PyObject *
-meta_subclasscheck(PyObject *class, PyObject *subclass)
-{
-    bool is_ours = (PyTypeObject *)class == proxy_type;
-    return ask_type("__subclasscheck__", is_ours ? (PyObject *)any_type : class, subclass);
-}
-
-static PyMethodDef methods_of_meta[] = {
-    {"__instancecheck__", meta_instancecheck, METH_O, NULL},
-    {"__subclasscheck__", meta_subclasscheck, METH_O, NULL},
-    {NULL},
-};
-
-static PyType_Slot slots_of_meta[] = {{Py_tp_methods, methods_of_meta}, {0, NULL}};
-
-static PyType_Spec specification_of_meta = {
-    .name = "proxystore.proxy._c.ProxyType",
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-    .slots = slots_of_meta,
+    SPECIFY("ArrayProxy", slots_of_object),
 };
 
 /* ---- The module ------------------------------------------------------------------------ */
@@ -843,6 +868,15 @@ refuse_subinterpreter(void)
 }
 
 static int
+intern_names(void)
+{
+    class_name = PyUnicode_InternFromString("__class__");
+    target_name = PyUnicode_InternFromString("target");
+    cache_defaults_name = PyUnicode_InternFromString("cache_defaults");
+    return class_name && target_name && cache_defaults_name ? 0 : -1;
+}
+
+static int
 import_answers(void)
 {
     PyObject *module = PyImport_ImportModule("proxystore.proxy._answers");
@@ -852,7 +886,8 @@ import_answers(void)
         {&answers.own_names, "OWN_NAMES"},
         {&answers.resolve_once, "resolve_once"},
         {&answers.factory_error, "factory_error"},
-        {&answers.fit_target, "fit_target"},
+        {&answers.known_variants, "KNOWN"},
+        {&answers.variant_of, "variant_of"},
         {&answers.unresolved_attribute, "unresolved_attribute"},
         {&answers.default_class, "default_class"},
         {&answers.unresolved_hash, "unresolved_hash"},
@@ -867,50 +902,40 @@ import_answers(void)
     return failed ? -1 : 0;
 }
 
-/* A dict of the types by variant; any_type and proxy_type are set. */
-static PyObject *
+static int
 make_types(PyObject *module)
 {
-    PyObject *types = PyDict_New();
-    any_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &specification_of_any, NULL);
-    int failed = types == NULL || any_type == NULL;
-    for (long i = 0; i < (long)(sizeof(specifications) / sizeof(*specifications)) && !failed; i++) {
-        PyObject *type =
-            PyType_FromModuleAndSpec(module, &specifications[i], (PyObject *)any_type);
-        PyObject *variant = i == 0 ? Py_NewRef(Py_None) : PyLong_FromLong(i);
-        failed = type == NULL || variant == NULL || PyDict_SetItem(types, variant, type) < 0;
-        Py_XDECREF(variant);
-        if (i == 0)
-            proxy_type = (PyTypeObject *)type; /* Kept. */
-        else
-            Py_XDECREF(type);
+    PyObject *base = PyType_FromModuleAndSpec(module, &specification_of_proxy, NULL);
+    int failed = base == NULL;
+    proxy_type = (PyTypeObject *)base;
+    for (int i = 0; i < N_VARIANTS && !failed; i++) {
+        PyObject *type = PyType_FromModuleAndSpec(module, &specifications[i], base);
+        failed = type == NULL;
+        variants[i] = (PyTypeObject *)type;
     }
-    if (failed)
-        Py_CLEAR(types);
-    return types;
-}
-
-/* Proxy gets its metaclass. Only the limited API of 3.12 has a function for it; this adds
- * nothing to the memory of a type. */
-static int
-set_metaclass(PyObject *module)
-{
-    PyObject *meta =
-        PyType_FromModuleAndSpec(module, &specification_of_meta, (PyObject *)&PyType_Type);
-    if (meta != NULL)
-        Py_SET_TYPE((PyObject *)proxy_type, (PyTypeObject *)meta);
-    return meta == NULL ? -1 : 0;
+    return failed ? -1 : 0;
 }
 
 /* The methods that have no slot, or no hurry. */
 static int
-complete_in_python(PyObject *types)
+complete_in_python(void)
 {
     PyObject *module = PyImport_ImportModule("proxystore.proxy._answers");
-    PyObject *result = module == NULL ? NULL : PyObject_CallMethod(module, "complete", "O", types);
-    Py_XDECREF(module);
+    if (module == NULL)
+        return -1;
+    PyObject *result = PyObject_CallMethod(module, "complete", "OOOOOO", proxy_type, variants[0],
+                                           variants[1], variants[2], variants[3], variants[4]);
+    Py_DECREF(module);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
+}
+
+static void
+drop_types(void)
+{
+    Py_CLEAR(proxy_type);
+    for (int i = 0; i < N_VARIANTS; i++)
+        Py_CLEAR(variants[i]);
 }
 
 static int
@@ -920,15 +945,10 @@ execute(PyObject *module)
         return -1;
     /* A module that is imported again, because somebody removed it, has the same types. */
     if (proxy_type == NULL) {
-        class_name = PyUnicode_InternFromString("__class__");
-        if (class_name == NULL || import_answers() < 0)
+        if (intern_names() < 0 || import_answers() < 0)
             return -1;
-        PyObject *types = make_types(module);
-        int failed = types == NULL || complete_in_python(types) < 0 || set_metaclass(module) < 0;
-        Py_XDECREF(types);
-        if (failed) {
-            Py_CLEAR(proxy_type);
-            Py_CLEAR(any_type);
+        if (make_types(module) < 0 || complete_in_python() < 0) {
+            drop_types();
             return -1;
         }
     }

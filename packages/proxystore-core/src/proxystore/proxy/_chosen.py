@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from proxystore.proxy._variants import fit
+from proxystore.proxy._variants import Variant, fit
 
 if TYPE_CHECKING or os.environ.get("PROXYSTORE_PURE_PYTHON", "0") not in {"", "0"}:
     from proxystore.proxy._pure import Proxy
@@ -27,14 +27,13 @@ else:
 
 __all__ = ["Proxy", "load"]
 
-_base: Any = Proxy.__base__
-_record_class = vars(_base)["__proxy_recorded_class__"].__set__
+_record_class: Any = vars(Proxy)["__proxy_recorded_class__"].__set__
 
 
 def load(
     factory: Callable[[], Any],  # Any: targets are of any type.
     class_name: str | None = None,
-    variant: int | None = None,
+    variant: int = Variant.OBJECT,
 ) -> Proxy[Any]:
     """The unresolved proxy of a pickle, whichever implementation wrote it. Imports nothing.
 

@@ -11,13 +11,53 @@ from proxystore.proxy._once import run_once
 from proxystore.proxy._special import special_methods
 from proxystore.proxy._variants import Variant, equip
 
-__all__ = ["AnyProxy", "Proxy"]
+__all__ = ["Proxy"]
 
 T = TypeVar("T")
 
 
-class AnyProxy(Generic[T]):
-    """What the proxies of all targets have, whatever these are."""
+class Proxy(Generic[T]):
+    """Stands for the object that ``factory`` produces, which it calls at the first use.
+
+    Every use of the proxy but those listed here resolves it, and from then on
+    it behaves as its target. Not resolving: `repr`, `type`, `dir`,
+    ``isinstance(p, Proxy)``, pickling and copying, `sys.getsizeof`, weak
+    references, the names in `PROBE_NAMES`; and, if the class of the target is
+    recorded, `isinstance` and special names (``__x__``) that it lacks. A pickle
+    holds the factory and the name of the recorded class, never the target.
+
+    A proxy of a sequence, mapping, string or path has a type of its own, made so that
+    `match` and `os.path` take it for its target: from the start if the class of the
+    target is recorded, else once it is resolved. The type of every proxy derives from
+    this one, so ask ``isinstance(p, Proxy)``, never ``type(p) is Proxy``. `callable` and
+    ``isinstance(p, collections.abc.Sized)`` (``Awaitable``, ...) are true of each proxy
+    of another object, for they ask its type; ask them about ``extract(p)``.
+
+    The factory runs once however many threads use the proxy. If it raises, the
+    proxy stays unresolved, and the next use tries again. In a child forked
+    meanwhile, the next use starts anew. The target itself is as safe to share
+    between threads as it is without a proxy.
+
+    Attributes:
+        __proxy_factory__: The factory.
+        __proxy_resolved__: Whether the target is here.
+        __proxy_wrapped__: The target, resolving if need be. Setting it resolves the
+            proxy to that object; deleting it makes the proxy unresolved again.
+        __proxy_target__: The target; `AttributeError` while unresolved.
+        __proxy_default_class__: The recorded class, or `None`.
+        __proxy_default_hash__: The recorded hash, the `Exception` that hashing
+            raised, or `None`. Used only while unresolved.
+
+    Args:
+        factory: Callable without arguments. Must pickle if the proxy shall.
+        cache_defaults: Record the class and hash of ``target``.
+        target: Makes the proxy resolved from the start; `None` is no target.
+
+    Raises:
+        TypeError: ``factory`` is not callable.
+        ProxyResolveError: At any later use: the factory raised.
+        ProxyReentryError: At any later use: the factory used this proxy.
+    """
 
     __module__ = "proxystore.proxy"
     __slots__ = (
@@ -38,7 +78,10 @@ class AnyProxy(Generic[T]):
         if not callable(factory):
             raise _answers.factory_error(factory)
         _set_factory(self, factory)
-        if target is not None:
+        if target is None:
+            if type(self) is Proxy:
+                _set_type(self, ObjectProxy)
+        else:
             _accept(self, target)
             if cache_defaults:
                 _set_class(self, target.__class__)
@@ -110,15 +153,16 @@ class AnyProxy(Generic[T]):
 # The slots are read and written past __getattribute__ and __setattr__, by the
 # descriptors themselves: 55 ns less than object.__getattribute__(p, name) on each
 # operation. Any: mypy does not know slots as descriptors.
-_slots: dict[str, Any] = dict(vars(AnyProxy))
+_slots: dict[str, Any] = dict(vars(Proxy))
 _factory, _set_factory = (_slots["__proxy_factory__"].__get__, _slots["__proxy_factory__"].__set__)
 _target, _set_target = (_slots["__proxy_target__"].__get__, _slots["__proxy_target__"].__set__)
 _set_class = _slots["__proxy_recorded_class__"].__set__
 _hash, _set_hash = (_slots["_hash"].__get__, _slots["_hash"].__set__)
 del _slots
+_set_type: Any = vars(object)["__class__"].__set__
 
 
-def _is_resolved(proxy: AnyProxy[Any]) -> bool:
+def _is_resolved(proxy: Proxy[Any]) -> bool:
     try:
         _target(proxy)
     except AttributeError:
@@ -126,13 +170,13 @@ def _is_resolved(proxy: AnyProxy[Any]) -> bool:
     return True
 
 
-def _accept(proxy: AnyProxy[Any], target: Any) -> None:
+def _accept(proxy: Proxy[Any], target: Any) -> None:
     target = _bare(target)
     _answers.fit_target(proxy, target)
     _set_target(proxy, target)
 
 
-def _resolved(proxy: AnyProxy[Any]) -> Any:
+def _resolved(proxy: Proxy[Any]) -> Any:
     try:
         return _target(proxy)
     except AttributeError:
@@ -143,10 +187,10 @@ def _resolved(proxy: AnyProxy[Any]) -> Any:
 
 
 def _bare(value: Any) -> Any:
-    return value.__proxy_wrapped__ if isinstance(value, AnyProxy) else value
+    return value.__proxy_wrapped__ if isinstance(value, Proxy) else value
 
 
-def _recorded_hash(proxy: AnyProxy[Any]) -> int | Exception | None:
+def _recorded_hash(proxy: Proxy[Any]) -> int | Exception | None:
     try:
         recorded: int | Exception = _hash(proxy)
     except AttributeError:
@@ -154,96 +198,48 @@ def _recorded_hash(proxy: AnyProxy[Any]) -> int | Exception | None:
     return recorded
 
 
-class _ProxyType(type):
-    # A variant is a Proxy that does not derive from it, see `equip`.
-
-    def __instancecheck__(cls, instance: object) -> bool:
-        return issubclass(type(instance), cls)
-
-    def __subclasscheck__(cls, subclass: type) -> bool:
-        return type.__subclasscheck__(AnyProxy if cls is Proxy else cls, subclass)
-
-
-class Proxy(AnyProxy[T], metaclass=_ProxyType):
-    """Stands for the object that ``factory`` produces, which it calls at the first use.
-
-    Every use of the proxy but those listed here resolves it, and from then on
-    it behaves as its target. Not resolving: `repr`, `type`, `dir`,
-    ``isinstance(p, Proxy)``, pickling and copying, `sys.getsizeof`, weak
-    references, the names in `PROBE_NAMES`; and, if the class of the target is
-    recorded, `isinstance` and special names (``__x__``) that it lacks. A pickle
-    holds the factory and the name of the recorded class, never the target.
-
-    A proxy of a sequence, mapping, string or path has a type of its own, made so that
-    `match` and `os.path` take it for its target: from the start if the class of the
-    target is recorded, else once it is resolved. ``isinstance(p, Proxy)`` holds for
-    all. `callable` and ``isinstance(p, collections.abc.Sized)`` (``Awaitable``, ...)
-    are true of each other proxy, for they ask its type; ask them about ``extract(p)``.
-
-    The factory runs once however many threads use the proxy. If it raises, the
-    proxy stays unresolved, and the next use tries again. In a child forked
-    meanwhile, the next use starts anew. The target itself is as safe to share
-    between threads as it is without a proxy.
-
-    Attributes:
-        __proxy_factory__: The factory.
-        __proxy_resolved__: Whether the target is here.
-        __proxy_wrapped__: The target, resolving if need be. Setting it resolves the
-            proxy to that object; deleting it makes the proxy unresolved again.
-        __proxy_target__: The target; `AttributeError` while unresolved.
-        __proxy_default_class__: The recorded class, or `None`.
-        __proxy_default_hash__: The recorded hash, the `Exception` that hashing
-            raised, or `None`. Used only while unresolved.
-
-    Args:
-        factory: Callable without arguments. Must pickle if the proxy shall.
-        cache_defaults: Record the class and hash of ``target``.
-        target: Makes the proxy resolved from the start; `None` is no target.
-
-    Raises:
-        TypeError: ``factory`` is not callable.
-        ProxyResolveError: At any later use: the factory raised.
-        ProxyReentryError: At any later use: the factory used this proxy.
-    """
+class ObjectProxy(Proxy[T]):
+    """A `Proxy` that has every special method."""
 
     __module__ = "proxystore.proxy"
     __slots__ = ()
 
 
-class SequenceProxy(AnyProxy[T]):
+class SequenceProxy(Proxy[T]):
     """A `Proxy` that matches sequence patterns."""
 
     __module__ = "proxystore.proxy"
     __slots__ = ()
 
 
-class MappingProxy(AnyProxy[T]):
+class MappingProxy(Proxy[T]):
     """A `Proxy` that matches mapping patterns."""
 
     __module__ = "proxystore.proxy"
     __slots__ = ()
 
 
-class PathLikeProxy(AnyProxy[T]):
+class PathLikeProxy(Proxy[T]):
     """A `Proxy` of a string or path, which functions of `os` take for one."""
 
     __module__ = "proxystore.proxy"
     __slots__ = ()
 
 
-class ArrayProxy(AnyProxy[T]):
+class ArrayProxy(Proxy[T]):
     """A `Proxy` that matches sequence patterns and has every special method."""
 
     __module__ = "proxystore.proxy"
     __slots__ = ()
 
 
-_methods = special_methods(_target, _resolved, _set_target, _bare)
+_methods = special_methods(_target, _resolved, _accept, _bare)
 for _name, _method in _methods.items():
     _method.__qualname__ = f"Proxy.{_name}"
 equip(
+    Proxy,
     {
-        None: Proxy,
+        Variant.OBJECT: ObjectProxy,
         Variant.SEQUENCE: SequenceProxy,
         Variant.MAPPING: MappingProxy,
         Variant.PATH: PathLikeProxy,

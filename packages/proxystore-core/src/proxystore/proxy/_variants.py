@@ -7,16 +7,28 @@ proxy whose target's class is known has a type that is made the same way.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any
+from weakref import ref
 
-__all__ = ["LACKED", "Variant", "equip", "fit", "fit_target", "variant_of", "variant_of_proxy"]
+__all__ = [
+    "KNOWN",
+    "LACKED",
+    "Variant",
+    "equip",
+    "fit",
+    "fit_target",
+    "variant_of",
+    "variant_of_proxy",
+]
 
 
 class Variant(IntEnum):
     """A kind of target for which proxies have a type of their own. The number is in pickles."""
 
+    OBJECT = 0
+    """Any other, or not known: has every special method."""
     SEQUENCE = 1
     """Matches sequence patterns."""
     MAPPING = 2
@@ -41,6 +53,7 @@ _SCARCE = frozenset({
 })
 
 LACKED: dict[Variant, frozenset[str]] = {
+    Variant.OBJECT: frozenset(),
     Variant.SEQUENCE: _SCARCE | {"__fspath__"},
     Variant.MAPPING: _SCARCE | {"__fspath__", "__buffer__"},
     Variant.PATH: _SCARCE | {"__buffer__"},
@@ -52,37 +65,36 @@ LACKED: dict[Variant, frozenset[str]] = {
 _MATCHES_SEQUENCES = 1 << 5
 _MATCHES_MAPPINGS = 1 << 6
 
-_COMMON: dict[type, Variant | None] = {
-    str: Variant.PATH,
-    list: Variant.SEQUENCE,
-    tuple: Variant.SEQUENCE,
-    dict: Variant.MAPPING,
-    bytes: None,
-    int: None,
-    float: None,
-}
+# By id, for a metaclass may make classes that are not hashable, and held weakly: when a class
+# dies, its entry goes before its id can be that of another.
+KNOWN: dict[int, Variant] = {}
+"""The variant for each class that was asked for, by the `id` of the class."""
+
+_watched: dict[int, ref[type]] = {}
 
 
-def variant_of(cls: type) -> Variant | None:
-    """The variant for targets of class ``cls``; `None` for the type that has everything.
+def variant_of(cls: type) -> Variant:
+    """The variant for targets of class ``cls``. Costs 1 us for a class that is not `KNOWN`."""
+    variant = _likely_variant(cls)
+    if any(_defines(cls, name) for name in LACKED[variant]):
+        variant = Variant.ARRAY if variant is Variant.SEQUENCE else Variant.OBJECT
+    key = id(cls)
 
-    Costs 0.1 us for the commonest classes and 1 us for others.
-    """
-    try:
-        return _COMMON[cls]
-    except KeyError:
-        variant = _likely_variant(cls)
-    if variant is None or not any(_defines(cls, name) for name in LACKED[variant]):
-        return variant
-    return Variant.ARRAY if variant is Variant.SEQUENCE else None
+    def forget(_: object) -> None:
+        KNOWN.pop(key, None)
+        _watched.pop(key, None)
+
+    _watched[key] = ref(cls, forget)
+    KNOWN[key] = variant
+    return variant
 
 
-def _likely_variant(cls: type) -> Variant | None:
+def _likely_variant(cls: type) -> Variant:
     if cls.__flags__ & _MATCHES_SEQUENCES:
         return Variant.SEQUENCE
     if cls.__flags__ & _MATCHES_MAPPINGS:
         return Variant.MAPPING
-    return Variant.PATH if issubclass(cls, (str, os.PathLike)) else None
+    return Variant.PATH if issubclass(cls, (str, os.PathLike)) else Variant.OBJECT
 
 
 def _defines(cls: type, name: str) -> bool:
@@ -94,58 +106,74 @@ def _defines(cls: type, name: str) -> bool:
 
 # By the type of a proxy, those of its implementation. A class that somebody derived from
 # Proxy is not here: its proxies keep their type. Any: targets are of any type.
-_families: dict[type[Any], dict[int | None, type[Any]]] = {}
+_families: dict[type[Any], Mapping[Variant, type[Any]]] = {}
 _variants: dict[type[Any], Variant] = {}
 _set_type: Any = vars(object)["__class__"].__set__
 
 
-def equip(types: dict[int | None, type[Any]], methods: Mapping[str, Any]) -> None:
+def equip(
+    proxy_type: type[Any],
+    types: Mapping[Variant, type[Any]],
+    methods: Mapping[str, Callable[..., Any]],
+) -> None:
     """Complete the types of an implementation.
 
     Args:
-        types: `Proxy` as `None`, and one for each `Variant`. All derive from one base, for
-            a variant has less than `Proxy` and so cannot derive from it.
-        methods: By name; each is given to the base, or to the types that do not lack it,
-            unless they have their own.
+        proxy_type: `Proxy`, from which all ``types`` derive. It has what these have in common.
+        types: One for each `Variant`.
+        methods: By name; each is given to ``proxy_type``, or to the types that do not lack
+            it, unless they have their own.
     """
-    base: Any = types[None].__base__
     scarce = frozenset[str]().union(*LACKED.values())
     for name, method in methods.items():
-        owners = [base] if name not in scarce else [
-            cls for key, cls in types.items() if key is None or name not in LACKED[Variant(key)]
+        owners = [proxy_type] if name not in scarce else [
+            cls for variant, cls in types.items() if name not in LACKED[variant]
         ]
         for cls in owners:
             if name not in vars(cls):
                 setattr(cls, name, method)
+
+    def complete_subclass(cls: type[Any], **options: Any) -> None:
+        # It may stand for anything, and derives from what has less.
+        super(proxy_type, cls).__init_subclass__(**options)
+        for name in scarce & methods.keys():
+            if not _defines(cls, name):
+                setattr(cls, name, methods[name])
+
+    # Any: mypy sees no attributes that are set.
+    complete: Any = proxy_type
+    complete.__init_subclass__ = classmethod(complete_subclass)
     # Sets the bits of the types that `match` looks at.
     Sequence.register(types[Variant.SEQUENCE])
     Sequence.register(types[Variant.ARRAY])
     Mapping.register(types[Variant.MAPPING])
-    _families.update(dict.fromkeys(types.values(), types))
-    _variants.update({cls: Variant(key) for key, cls in types.items() if key is not None})
+    _families.update(dict.fromkeys([proxy_type, *types.values()], types))
+    _variants.update({cls: variant for variant, cls in types.items()})
 
 
-def fit(proxy: Any, variant: int | None) -> None:
+def fit(proxy: Any, variant: int) -> None:
     """Give ``proxy`` the type of ``variant``, if its type is one of an implementation.
 
     A variant that is not known here, from a later version, changes nothing.
     """
     own = type(proxy)
-    fitting = _families.get(own, {}).get(variant, own)
+    # An IntEnum equals its number.
+    types: Mapping[int, type[Any]] = _families.get(own, {})
+    fitting = types.get(variant, own)
     if fitting is not own:
         _set_type(proxy, fitting)
 
 
 def fit_target(proxy: Any, target: Any) -> None:
     """Give ``proxy`` the type that fits ``target``, which it is about to have."""
-    own = type(proxy)
-    types = _families.get(own)
-    if types is not None:
-        fitting = types[variant_of(type(target))]
-        if fitting is not own:
-            _set_type(proxy, fitting)
+    cls = type(target)
+    try:
+        variant = KNOWN[id(cls)]
+    except KeyError:
+        variant = variant_of(cls)
+    fit(proxy, variant)
 
 
-def variant_of_proxy(proxy: Any) -> Variant | None:
+def variant_of_proxy(proxy: Any) -> Variant:
     """The variant of which ``proxy`` is. Resolves nothing."""
-    return _variants.get(type(proxy))
+    return _variants.get(type(proxy), Variant.OBJECT)
