@@ -10,12 +10,16 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
+from proxystore.factory import LambdaFactory
 from proxystore.proxy import (
     Proxy,
+    ProxyReentryError,
     ProxyResolveError,
+    _once,
     extract,
     is_resolved,
     resolve,
@@ -107,6 +111,33 @@ def test_another_thread_waits_for_the_one_that_resolves(proxy_type: type[Proxy])
         proceed.set()
         assert other.result(TIMEOUT) == "target"
     assert future.result(TIMEOUT) == "target"
+
+
+def test_threads_whose_factories_use_the_proxies_of_each_other_do_not_wait_for_ever(
+    proxy_type: type[Proxy],
+) -> None:
+    started = [threading.Event() for _ in range(3)]
+    proxies: list[Proxy[Any]] = []
+
+    def factory(number: int) -> object:
+        started[number].set()
+        assert all(event.wait(TIMEOUT) for event in started)
+        return extract(proxies[(number + 1) % 3])
+
+    proxies.extend(proxy_type(LambdaFactory(factory, number)) for number in range(3))
+    with ThreadPoolExecutor(3) as pool:
+        futures = [pool.submit(extract, proxy) for proxy in proxies]
+        errors = [future.exception(TIMEOUT) for future in futures]
+    assert {ProxyReentryError} == {type(error) for error in errors}
+    assert not any(is_resolved(proxy) for proxy in proxies)
+
+
+def test_who_waits_for_a_run_that_is_over_waits_for_no_thread(proxy_type: type[Proxy]) -> None:
+    # Or its thread, which goes on, would be told that it waits for itself.
+    runs: list[Any] = []
+    proxy = proxy_type(lambda: runs.extend(_once._flights.values()))
+    resolve(proxy)
+    assert [run.thread for run in runs] == [None]
 
 
 def test_a_factory_may_use_other_proxies(proxy_type: type[Proxy]) -> None:

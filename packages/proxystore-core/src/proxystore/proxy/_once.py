@@ -29,7 +29,16 @@ class _Flight:
 # here and not in the proxies, so that making a proxy costs no lock, and so
 # that a forked child, in which nobody would release them, can drop them all.
 _flights: dict[int, _Flight] = {}
-os.register_at_fork(after_in_child=_flights.clear)
+# By thread, the one it waits for.
+_awaited: dict[int, _Flight] = {}
+
+
+def _forget() -> None:
+    _flights.clear()
+    _awaited.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def run_once(
@@ -43,30 +52,56 @@ def run_once(
     Threads that come meanwhile wait. If the factory raises, the next one tries.
 
     Raises:
-        ProxyReentryError: The factory came back here for the same proxy.
+        ProxyReentryError: The factory came back here for the same proxy, or its thread would
+            wait for one that waits for it.
         ProxyResolveError: The factory raised an `Exception`; it is the cause.
     """
+    me = threading.get_ident()
     while True:
         # setdefault is atomic, so all threads get the same flight.
         flight = _flights.setdefault(id(proxy), _Flight())
-        if flight.thread == threading.get_ident():
-            raise ProxyReentryError(
-                f"The factory of a proxy ({_named(factory)}) used the proxy that it was called "
-                f"for, which can never end. Let the factory work on other objects only."
-            )
-        with flight.lock:
-            if flight.landed:
-                # The run waited for is over, and perhaps failed: take part in the next.
-                continue
-            flight.thread = threading.get_ident()
-            try:
-                if not is_resolved(proxy):
-                    accept(proxy, _call(factory))
-            finally:
-                flight.landed = True
-                if _flights.get(id(proxy)) is flight:
-                    del _flights[id(proxy)]
-            return
+        # Before the look: of threads that wait for each other in a circle, one sees it.
+        _awaited[me] = flight
+        try:
+            if _waits_for(me, flight):
+                raise ProxyReentryError(
+                    f"The factory of a proxy ({_named(factory)}) used the proxy that it was "
+                    f"called for, which can never end. Let the factory work on other objects "
+                    f"only; what those are made of counts too, in whichever thread."
+                )
+            with flight.lock:
+                _awaited.pop(me, None)
+                # If it landed, the run waited for is over, perhaps failed: take the next.
+                if not flight.landed:
+                    return _fly(flight, proxy, factory, is_resolved, accept)
+        finally:
+            _awaited.pop(me, None)
+
+
+def _fly(
+    flight: _Flight,
+    proxy: P,
+    factory: Callable[[], Any],
+    is_resolved: Callable[[P], bool],
+    accept: Callable[[P, Any], None],
+) -> None:
+    flight.thread = threading.get_ident()
+    try:
+        if not is_resolved(proxy):
+            accept(proxy, _call(factory))
+    finally:
+        flight.landed, flight.thread = True, None
+        if _flights.get(id(proxy)) is flight:
+            del _flights[id(proxy)]
+
+
+def _waits_for(thread: int, flight: _Flight | None) -> bool:
+    """Whether ``flight`` is run by ``thread``, or by one that waits, and so on, for it."""
+    while flight is not None and flight.thread is not None:
+        if flight.thread == thread:
+            return True
+        flight = _awaited.get(flight.thread)
+    return False
 
 
 def _call(factory: Callable[[], Any]) -> Any:

@@ -106,7 +106,7 @@ def _defines(cls: type, name: str) -> bool:
 
 # By the type of a proxy, those of its implementation. A class that somebody derived from
 # Proxy is not here: its proxies keep their type. Any: targets are of any type.
-_families: dict[type[Any], Mapping[Variant, type[Any]]] = {}
+_families: dict[type[Any], dict[int, type[Any]]] = {}
 _variants: dict[type[Any], Variant] = {}
 _set_type: Any = vars(object)["__class__"].__set__
 
@@ -124,7 +124,7 @@ def equip(
         methods: By name; each is given to ``proxy_type``, or to the types that do not lack
             it, unless they have their own.
     """
-    scarce = frozenset[str]().union(*LACKED.values())
+    scarce = frozenset[str]().union(*LACKED.values()) & methods.keys()
     for name, method in methods.items():
         owners = [proxy_type] if name not in scarce else [
             cls for variant, cls in types.items() if name not in LACKED[variant]
@@ -132,23 +132,26 @@ def equip(
         for cls in owners:
             if name not in vars(cls):
                 setattr(cls, name, method)
-
-    def complete_subclass(cls: type[Any], **options: Any) -> None:
-        # It may stand for anything, and derives from what has less.
-        super(proxy_type, cls).__init_subclass__(**options)
-        for name in scarce & methods.keys():
-            if not _defines(cls, name):
-                setattr(cls, name, methods[name])
-
-    # Any: mypy sees no attributes that are set.
-    complete: Any = proxy_type
-    complete.__init_subclass__ = classmethod(complete_subclass)
+    _complete_subclasses(proxy_type, {name: methods[name] for name in scarce})
     # Sets the bits of the types that `match` looks at.
     Sequence.register(types[Variant.SEQUENCE])
     Sequence.register(types[Variant.ARRAY])
     Mapping.register(types[Variant.MAPPING])
-    _families.update(dict.fromkeys([proxy_type, *types.values()], types))
+    family = {int(variant): cls for variant, cls in types.items()}
+    _families.update(dict.fromkeys([proxy_type, *types.values()], family))
     _variants.update({cls: variant for variant, cls in types.items()})
+
+
+def _complete_subclasses(proxy_type: Any, methods: Mapping[str, Callable[..., Any]]) -> None:
+    """Give ``methods`` to each class that somebody derives, for it may stand for anything."""
+
+    def complete(cls: type[Any], /, **options: Any) -> None:
+        super(proxy_type, cls).__init_subclass__(**options)
+        for name, method in methods.items():
+            if not _defines(cls, name):
+                setattr(cls, name, method)
+
+    proxy_type.__init_subclass__ = classmethod(complete)
 
 
 def fit(proxy: Any, variant: int) -> None:
@@ -157,9 +160,7 @@ def fit(proxy: Any, variant: int) -> None:
     A variant that is not known here, from a later version, changes nothing.
     """
     own = type(proxy)
-    # An IntEnum equals its number.
-    types: Mapping[int, type[Any]] = _families.get(own, {})
-    fitting = types.get(variant, own)
+    fitting = _families.get(own, {}).get(variant, own)
     if fitting is not own:
         _set_type(proxy, fitting)
 
