@@ -265,8 +265,8 @@ def memcheck(session: nox.Session) -> None:
     """The tests of the C proxy under valgrind."""
     package = PACKAGES["proxystore-core"]
     wheels.install(session, package.name, *package.test_group)
-    names = ("test_proxy.py", "test_proxy_implementations.py", "test_proxy_special.py")
-    tests = [str(package.path / "tests" / name) for name in names]
+    names = ("", "_implementations", "_special", "_variants")
+    tests = [str(package.path / "tests" / f"test_proxy{name}.py") for name in names]
     session.run("python", "-I", "ci/memcheck.py", *tests)
 
 
