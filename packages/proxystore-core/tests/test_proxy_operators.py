@@ -106,6 +106,44 @@ def test_in_place_operators_change_the_target_and_give_the_proxy(
             assert mutated == target or type(mutated) is not type(target)
 
 
+_KEYS = st.one_of(st.integers(-5, 5), st.slices(4), st.text(max_size=2), st.none())
+_ITEM_OPERATIONS = {
+    "get": lambda container, key, _: container[key],
+    "set": operator.setitem,
+    "delete": lambda container, key, _: operator.delitem(container, key),
+    "contains": lambda container, key, _: key in container,
+    "count": lambda container, key, _: operator.countOf(container, key),
+    "index": lambda container, key, _: operator.indexOf(container, key),
+    "length": lambda container, *_: len(container),
+    "method": lambda container, key, value: container.pop(key, value),
+    "iterate": lambda container, *_: list(container),
+}
+
+
+@pytest.mark.slow
+@given(
+    container=st.one_of(*_CONTAINERS),
+    key=_KEYS,
+    value=st.one_of(st.integers(0, 255), st.lists(st.integers(0, 255), max_size=3)),
+    name=st.sampled_from(sorted(_ITEM_OPERATIONS)),
+)
+def test_operations_on_items_do_the_same_to_the_same_container(
+    proxy_type: type[Proxy], container: Any, key: Any, value: Any, name: str
+) -> None:
+    operation = _ITEM_OPERATIONS[name]
+    bare = _copied(container)
+    expected = _outcome(operation, bare, key, value)
+    given_keys = [key]
+    if isinstance(container, (list, dict)) and not isinstance(key, slice):
+        given_keys.append(proxy_type(lambda: key))
+    for given_key in given_keys:
+        target = _copied(container)
+        proxy = proxy_type(lambda target=target: target)
+        assert expected == _outcome(operation, proxy, given_key, value)
+        assert list(bare) == list(target)
+        assert bare == target
+
+
 def _failed(outcome: tuple[type, Any]) -> bool:
     return issubclass(outcome[0], Exception)
 
