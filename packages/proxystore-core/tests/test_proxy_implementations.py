@@ -279,6 +279,26 @@ def test_a_target_that_is_deleted_during_an_operation_survives_it(
         assert not is_resolved(proxy)
 
 
+def test_a_target_that_is_deleted_while_it_is_recorded_survives_it(
+    proxy_type: type[Proxy],
+) -> None:
+    class Vanishing:
+        @property
+        def __class__(self) -> type:
+            del proxy.__proxy_wrapped__
+            gc.collect()
+            return self.kind
+
+        def __init__(self) -> None:
+            self.kind = int
+
+    proxy: Any = proxy_type.__new__(proxy_type)
+    # Once more, for a target that nobody else holds is held by the call alone.
+    proxy_type.__init__(proxy, list, target=proxy_type(Vanishing), cache_defaults=True)
+    assert proxy.__proxy_default_class__ is int
+    assert not is_resolved(proxy)
+
+
 @pytest.mark.slow
 def test_threads_may_use_replace_and_delete_a_target_at_once(proxy_type: type[Proxy]) -> None:
     proxy: Any = proxy_type(lambda: [1, 2, 3])

@@ -166,18 +166,19 @@ variant_of(PyTypeObject *class)
 static int
 fit(PyObject *self, PyObject *target)
 {
+    int i = 0;
+    while (i < N_VARIANTS && Py_TYPE(self) != variants[i])
+        i++;
+    if (i == N_VARIANTS)
+        return 0;
+    long number = variant_of(Py_TYPE(target));
+    if (number < 0)
+        return -1;
+    /* Read again: while a class is asked about, another thread may fit the proxy. */
     PyTypeObject *own = Py_TYPE(self);
-    for (int i = 0; i < N_VARIANTS; i++) {
-        if (own != variants[i])
-            continue;
-        long number = variant_of(Py_TYPE(target));
-        if (number < 0)
-            return -1;
-        Py_INCREF((PyObject *)variants[number]);
-        Py_SET_TYPE(self, variants[number]);
-        Py_DECREF((PyObject *)own);
-        break;
-    }
+    Py_INCREF((PyObject *)variants[number]);
+    Py_SET_TYPE(self, variants[number]);
+    Py_DECREF((PyObject *)own);
     return 0;
 }
 
@@ -670,13 +671,17 @@ static PyMethodDef methods[] = {
 /* ---- Life of the object ---------------------------------------------------------------- */
 
 static int
-record(Proxy *self)
+record(PyObject *self)
 {
-    PyObject *class = PyObject_GetAttr(self->target, class_name);
-    PyObject *hash = class == NULL ? NULL : call(answers.hash_or_error, self->target);
+    Use use = enter(self);
+    if (use.target == NULL)
+        return -1;
+    PyObject *class = PyObject_GetAttr(use.target, class_name);
+    PyObject *hash = class == NULL ? NULL : call(answers.hash_or_error, use.target);
+    leave(use);
     if (hash != NULL) {
-        replace(&self->recorded, class);
-        replace(&self->hash, hash);
+        replace(&as_proxy(self)->recorded, class);
+        replace(&as_proxy(self)->hash, hash);
     }
     Py_XDECREF(class);
     Py_XDECREF(hash);
@@ -735,7 +740,7 @@ tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
     int is_recorded = given.cache_defaults == NULL ? 0 : PyObject_IsTrue(given.cache_defaults);
     if (is_recorded < 0 || accept(self, target) < 0)
         return -1;
-    return is_recorded ? record(as_proxy(self)) : 0;
+    return is_recorded ? record(self) : 0;
 }
 
 static int
