@@ -48,6 +48,30 @@ def test_a_factory_must_be_callable(proxy_type: type[Proxy]) -> None:
         proxy_type(3)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "options", "said"),
+    [
+        ((), {}, "factory"),
+        ((), {"target": 1}, "factory"),
+        ((list, 1), {}, "positional"),
+        ((list,), {"other": 1}, "other"),
+        ((list,), {"target": 1, "other": 1}, "other"),
+        ((list,), {"factory": list}, "factory"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(
+    proxy_type: type[Proxy], arguments: tuple[Any, ...], options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(TypeError, match=said):
+        proxy_type(*arguments, **options)
+
+
+def test_arguments_may_come_by_name(proxy_type: type[Proxy]) -> None:
+    proxy = proxy_type(factory=list, cache_defaults=True, target="a")
+    assert extract(proxy) == "a"
+    assert proxy.__proxy_default_class__ is str
+
+
 def test_the_factory_runs_at_the_first_use_and_once(proxy_type: type[Proxy]) -> None:
     calls: list[int] = []
     proxy = proxy_type(lambda: calls.append(1) or "target")

@@ -171,10 +171,14 @@ def _exercise(proxy_type: type[Proxy]) -> None:
                 except Exception:
                     pass
     for arguments in ((list,), (), (3,), (list, 1), (list, 1, 2, 3)):
-        try:
-            proxy_type(*arguments, target=[], cache_defaults=True)
-        except TypeError:
-            pass
+        for options in (
+            {}, {"target": []}, {"cache_defaults": True}, {"target": [], "cache_defaults": True},
+            {"target": 1, "cache_defaults": True}, {"other": 1}, {"target": [], "other": 1},
+        ):  # fmt: skip
+            try:
+                proxy_type(*arguments, **options)
+            except TypeError:
+                pass
 
 
 @pytest.mark.slow
