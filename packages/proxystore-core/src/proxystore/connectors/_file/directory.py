@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import errno
 import os
-import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,12 +13,13 @@ from typing import Self
 
 from proxystore.connectors._file.failures import explained, gone
 from proxystore.connectors._file.layout import LOCK, OWNER, is_ours
+from proxystore.directories import open_checked
 from proxystore.errors import ConnectorUnavailableError, NotOwnerError, UnsafeDirectoryError
 from proxystore.host.filesystems import filesystem_of, is_local, is_memory
 from proxystore.host.forks import remake_in_child
 from proxystore.host.locks import lock, try_lock, unlock
 
-__all__ = ["Directory", "open_checked"]
+__all__ = ["Directory"]
 
 _LOCK_TIMEOUT = 10.0
 _ATTEMPTS = 16
@@ -299,33 +299,3 @@ def _not_made(path: str) -> ConnectorUnavailableError:
         "it does not exist and cannot be created there",
         "Name a directory on a file system that takes new ones.",
     )
-
-
-def open_checked(path: str) -> int:
-    """A descriptor of the directory, which nobody else can write to.
-
-    Raises:
-        FileNotFoundError: There is none.
-        UnsafeDirectoryError: It is a link, not a directory, not ours or not private.
-    """
-    try:
-        fd = os.open(path, _OPEN)
-    except OSError as error:
-        if error.errno not in {errno.ENOTDIR, errno.ELOOP}:
-            raise
-        found = "it is a symbolic link" if os.path.islink(path) else "it is not a directory"
-        raise UnsafeDirectoryError(path, found) from error
-    found = _unsafe(os.fstat(fd))
-    if found:
-        os.close(fd)
-        raise UnsafeDirectoryError(path, found)
-    return fd
-
-
-def _unsafe(status: os.stat_result) -> str:
-    mode = stat.S_IMODE(status.st_mode)
-    if status.st_uid != os.geteuid():
-        return f"it belongs to user {status.st_uid}, and this process runs as {os.geteuid()}"
-    if mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return f"others can write to it (mode {mode:04o})"
-    return ""

@@ -7,11 +7,12 @@ from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
-from proxystore.connectors._file.directory import Directory, open_checked
+from proxystore.connectors._file.directory import Directory
 from proxystore.connectors._file.failures import explained
 from proxystore.connectors._file.layout import OWNER
 from proxystore.connectors._file.sweep import objects
 from proxystore.connectors.keys import fresh_id
+from proxystore.directories import open_checked
 from proxystore.errors import (
     ConnectorUnavailableError,
     MediumGoneError,

@@ -1,0 +1,30 @@
+"""What the connectors share whose objects live in a process of ours: one per node and namespace.
+
+- `ObjectTable` is what such a process holds.
+- `Place` is its directory on a node: who owns the namespace, who serves it.
+- `ensure_running` starts it on demand, once, however many ask.
+- `Life` tells it when to end.
+
+Nothing here knows how bytes travel: that is a connector's business.
+"""
+
+from __future__ import annotations
+
+from proxystore.serving.launch import check_protocol, ensure_running
+from proxystore.serving.life import Life
+from proxystore.serving.objects import Entry, ObjectTable, Room, Totals
+from proxystore.serving.place import Announcement, Owner, Place, runtime_directory
+
+__all__ = [
+    "Announcement",
+    "Entry",
+    "Life",
+    "ObjectTable",
+    "Owner",
+    "Place",
+    "Room",
+    "Totals",
+    "check_protocol",
+    "ensure_running",
+    "runtime_directory",
+]

@@ -1,0 +1,147 @@
+"""`ensure_running`: of many processes that need the store process of their node, one starts it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from proxystore.errors import ConnectorUnavailableError
+from proxystore.host.forks import remake_in_child
+from proxystore.host.locks import try_lock, unlock
+from proxystore.serving.place import Announcement, Place, is_linked
+
+__all__ = ["check_protocol", "ensure_running"]
+
+_POLL_SECONDS = 0.002
+_LOG_NBYTES = 1500
+_OPEN_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_LOG = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def ensure_running(
+    place: Place, command: Sequence[str], *, protocol: int, timeout: float = 30.0
+) -> Announcement:
+    """What the store process at ``place`` says of itself; it is started if there is none.
+
+    The process is detached: it has a session of its own, no standard input, its
+    output in the log, and of this process's descriptors only the lock that says
+    that it runs. It outlives this process, and ends as its `Life` says.
+
+    Args:
+        place: Its directory, which is made.
+        command: ``-m module`` and arguments for a new Python, which finds the same
+            modules as this one. It is given the directory and the descriptor of
+            the lock as well, for `Life.begin`.
+        protocol: Version of what the caller speaks.
+        timeout: Seconds until it must have announced itself.
+
+    Raises:
+        ConnectorUnavailableError: It ended or took too long while it started (with
+            the end of its log), or it speaks another version.
+        UnsafeDirectoryError: The directory is a link or not private.
+    """
+    deadline = time.monotonic() + timeout
+    started = False
+    while True:
+        found = place.announced()
+        if found is not None:
+            check_protocol(place, found, protocol)
+            return found
+        place.make()
+        with _lock(place) as fd:
+            if fd is not None:
+                if started:
+                    raise _not_started(place, "it ended while it started")
+                started = True
+                _start(place, command, fd)
+        if time.monotonic() > deadline:
+            raise _not_started(place, f"it was not ready within {timeout:g} s")
+        time.sleep(_POLL_SECONDS)
+
+
+def check_protocol(place: Place, found: Announcement, protocol: int) -> None:
+    """Return if a store process speaks version ``protocol``.
+
+    Raises:
+        ConnectorUnavailableError: It does not.
+    """
+    if found.protocol != protocol:
+        raise ConnectorUnavailableError(
+            repr(place),
+            f"it speaks version {found.protocol} of its protocol, and this process {protocol}",
+            f"Install one version of the {place.kind} connector for all processes of a namespace.",
+        )
+
+
+class _Lock:
+    """The lock of a store process that is not there yet, as long as this process has it."""
+
+    def __init__(self, fd: int) -> None:
+        self.fds = [fd]
+        remake_in_child(self)
+
+    def remade_in_child(self) -> None:
+        # The child's copy would make a store process that died look alive.
+        with suppress(IndexError):
+            os.close(self.fds.pop())
+
+
+@contextmanager
+def _lock(place: Place) -> Iterator[int | None]:
+    """The descriptor of the lock, if no store process has it and no other process starts one."""
+    try:
+        held = _Lock(os.open(place.file("lock"), _OPEN_LOCK, 0o600))
+    except FileNotFoundError:
+        yield None
+        return
+    fd = held.fds[0]
+    try:
+        mine = try_lock(fd)
+        if mine and not is_linked(fd):
+            unlock(fd)
+            mine = False
+        yield fd if mine else None
+    finally:
+        # No explicit unlock: the store process has a copy.
+        os.close(held.fds.pop())
+
+
+def _start(place: Place, command: Sequence[str], fd: int) -> None:
+    # What a killed one left.
+    place.remove_remains()
+    log = os.open(place.file("log"), _OPEN_LOG, 0o600)
+    try:
+        # -P, and our own path: it must not find other modules than we do.
+        done = subprocess.run(
+            [sys.executable, "-P", *command, place.path, str(fd)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            pass_fds=(fd,),
+            start_new_session=True,
+            check=False,
+        )
+    except OSError as error:
+        raise _not_started(place, f"Python did not start: {error.strerror}") from error
+    finally:
+        os.close(log)
+    if done.returncode:
+        raise _not_started(place, f"it ended with status {done.returncode}")
+
+
+def _not_started(place: Place, found: str) -> ConnectorUnavailableError:
+    try:
+        with open(place.file("log"), "rb") as file:
+            file.seek(max(0, os.path.getsize(file.fileno()) - _LOG_NBYTES))
+            said = file.read().decode("utf-8", "replace").strip()
+    except FileNotFoundError:
+        said = ""
+    lines = f"; its log ends:\n{said}\n" if said else "; its log is empty"
+    return ConnectorUnavailableError(
+        repr(place), f"{found}{lines}", f"Its files are in {place.path}."
+    )
