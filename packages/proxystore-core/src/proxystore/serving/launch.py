@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -111,6 +110,9 @@ def _lock(place: Place) -> Iterator[int | None]:
 
 
 def _start(place: Place, command: Sequence[str], fd: int) -> None:
+    # Here: the store process imports this module too, and never needs it.
+    import subprocess
+
     # What a killed one left.
     place.remove_remains()
     log = os.open(place.file("log"), _OPEN_LOG, 0o600)

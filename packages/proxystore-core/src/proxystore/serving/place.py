@@ -225,6 +225,17 @@ class Place:
             return Owner.LIVES
         return Owner.LEFT if os.path.exists(self.file("kept")) else Owner.GONE
 
+    def clear(self) -> None:
+        """Remove the directory, if no store process runs that would. For who owned it."""
+        with suppress(FileNotFoundError):
+            fd = os.open(self.file("lock"), _OPEN_LOCK, 0o600)
+            try:
+                if try_lock(fd):
+                    self.remove()
+            finally:
+                # With no explicit unlock: another process may not start between the two.
+                os.close(fd)
+
     # --- The store process ------------------------------------------------------
 
     def is_served(self) -> bool:

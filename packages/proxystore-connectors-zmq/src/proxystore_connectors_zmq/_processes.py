@@ -1,0 +1,216 @@
+"""Which store process has an object, and which one takes a new one."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from contextlib import suppress
+from typing import NamedTuple
+
+import zmq
+
+from proxystore.errors import (
+    ConnectorUnavailableError,
+    MediumGoneError,
+    ObjectOnOtherHostError,
+)
+from proxystore.host.forks import remake_in_child
+from proxystore.host.home import home
+from proxystore.host.node import Node, this_node
+from proxystore.serving import Announcement, Owner, Place, check_protocol, ensure_running
+from proxystore_connectors_zmq._address import Address
+from proxystore_connectors_zmq._channel import Endpoint
+from proxystore_connectors_zmq._client import Client
+from proxystore_connectors_zmq._curve import Keys
+from proxystore_connectors_zmq._network import address_towards
+from proxystore_connectors_zmq._server import Options, command
+from proxystore_connectors_zmq._wire import PROTOCOL
+
+__all__ = ["HOME", "Processes", "is_where"]
+
+HOME = ""
+"""Where objects are whose keys were made before them: on the owner's node."""
+
+_MAX_SOCKETS = 16384
+_END_SECONDS = 10.0
+_POLL_SECONDS = 0.002
+_matches = re.compile(r"(?P<instance>[A-Za-z0-9_-]{8})(?:@(?P<address>[\[\]A-Za-z0-9.:-]{3,255}))?")
+
+
+def is_where(text: str) -> bool:
+    """Whether ``text`` can be the second field of a key."""
+    return text == HOME or _matches.fullmatch(text) is not None
+
+
+class Processes:
+    """The store processes of a namespace. Thread safe.
+
+    Args:
+        place: Their directory on this node.
+        address: What the connector is told of them.
+    """
+
+    def __init__(self, place: Place, address: Address) -> None:
+        self.place, self.address = place, address
+        self._begin()
+        self._of_parent: list[object] = []
+        remake_in_child(self)
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._clients: dict[str, Client] = {}
+        self._here: str | None = None
+
+    def remade_in_child(self) -> None:
+        # Kept, for to free them would touch what the parent's threads were using.
+        self._of_parent += [self._context, self._clients]
+        self._begin()
+
+    def here(self) -> tuple[str, Client]:
+        """Where new objects go: the process on this node, started if there is none.
+
+        Raises:
+            MediumGoneError: The owner has closed the namespace, or died.
+            ObjectOnOtherHostError: It is one of another node.
+            ConnectorUnavailableError: The process could not be started, or home not reached.
+        """
+        where = self._here
+        if where is None:
+            where = _where(self._running())
+            self._here = where
+        return where, self.at(where)
+
+    def at(self, where: str) -> Client:
+        """The process that has, or had, the objects there.
+
+        Raises:
+            MediumGoneError: It is gone.
+            ObjectOnOtherHostError: It is on another node, which cannot be reached.
+        """
+        client = self._clients.get(where)
+        if client is None:
+            if where == HOME and self._is_home_here():
+                return self.here()[1]
+            client = self._connected(where, self._endpoint(where))
+        return client
+
+    def leave(self) -> bool:
+        """Let go of the process here, if it has ended, so that the next use starts another.
+
+        Returns:
+            Whether it had ended.
+        """
+        where, self._here = self._here, None
+        client = self._clients.pop(where, None) if where else None
+        if client is not None:
+            client.close()
+        return self.place.announced() is None
+
+    def start(self) -> Announcement:
+        """See to it that the process here runs; as `here`."""
+        return self._running()
+
+    def end(self) -> None:
+        """Have the process here see that its owner is gone, and wait until it has ended."""
+        found = self.place.announced()
+        if found is None:
+            self.place.clear()
+            return
+        with suppress(ConnectorUnavailableError):
+            self.at(_where(found)).release()
+        deadline = time.monotonic() + _END_SECONDS
+        while self.place.is_served() and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+
+    def close(self) -> None:
+        """Let go of all connections, once the calls of other threads are over."""
+        with self._lock:
+            clients, context = list(self._clients.values()), self._context
+        for client in clients:
+            client.close()
+        if context is not None:
+            context.term()
+
+    def _connected(self, where: str, endpoint: Endpoint) -> Client:
+        with self._lock:
+            if self._context is None:
+                self._context = zmq.Context()
+                self._context.max_sockets = _MAX_SOCKETS
+            if where not in self._clients:
+                self._clients[where] = Client(self._context, endpoint, self.address.timeout)
+            return self._clients[where]
+
+    def _is_home_here(self) -> bool:
+        return self.address.home is None or self.place.owner() is not Owner.GONE
+
+    def _endpoint(self, where: str) -> Endpoint:
+        parts = _Parts.of(where)
+        socket = self.place.file(parts.instance)
+        if where != HOME and os.path.exists(socket):
+            return Endpoint(f"ipc://{socket}", repr(self.place))
+        address = self.address.home if where == HOME else parts.address
+        if address:
+            name = self.place.namespace if where == HOME else parts.instance
+            title = f"{self.place!r} at {address}"
+            return Endpoint(f"tcp://{address}", title, name, self._keys(title))
+        self._require_node()
+        raise self._gone("the store process that had the object has ended")
+
+    def _keys(self, needed_by: str) -> Keys:
+        reference = self.address.secret or f"file:{home() / 'secrets' / 'zmq'}"
+        return Keys.read(reference, needed_by)
+
+    def _running(self) -> Announcement:
+        self._require_node()
+        found = self.place.announced()
+        if found is None:
+            found = ensure_running(self.place, command(self._options()), protocol=PROTOCOL)
+        check_protocol(self.place, found, PROTOCOL)
+        return found
+
+    def _options(self) -> Options:
+        """What to tell a process that starts here."""
+        address = self.address
+        owner = self.place.owner()
+        if owner is Owner.LEFT or (owner is Owner.GONE and address.home is None):
+            raise self._gone("its owner has closed it, or died")
+        if address.home is None:
+            return Options(address.max_nbytes)
+        secret = address.secret or f"file:{home() / 'secrets' / 'zmq'}"
+        host, _, port = address.home.rpartition(":")
+        host = host.strip("[]")
+        if owner is Owner.LIVES:
+            return Options(address.max_nbytes, host, int(port) or None, secret)
+        # Here or nowhere: a process without a home would end at once.
+        self.at(HOME).hello()
+        own = address_towards(host, int(port))
+        return Options(address.max_nbytes, own, None, secret, address.home)
+
+    def _require_node(self) -> None:
+        node = self.address.node
+        if node is not None and not Node.parse(node).is_here():
+            raise ObjectOnOtherHostError(f"the memory of {self.place!r}", node, str(this_node()))
+
+    def _gone(self, found: str) -> MediumGoneError:
+        return MediumGoneError(
+            f"{self.place!r} on host {this_node().host!r}",
+            found,
+            "Keep the store that made it open until every proxy of it has been used.",
+        )
+
+
+class _Parts(NamedTuple):
+    instance: str
+    address: str | None
+
+    @classmethod
+    def of(cls, where: str) -> _Parts:
+        match = _matches.fullmatch(where)
+        return cls("", None) if match is None else cls(match["instance"], match["address"])
+
+
+def _where(found: Announcement) -> str:
+    return f"{found.instance}@{found.address}" if found.address else found.instance

@@ -1,0 +1,159 @@
+"""The store process: ``python -m proxystore_connectors_zmq._server OPTIONS DIRECTORY LOCK``."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple, Self
+
+import zmq
+
+from proxystore.host.memory import usable_nbytes
+from proxystore.serving import Life, ObjectTable
+from proxystore_connectors_zmq._curve import Keys, guard
+from proxystore_connectors_zmq._home import Home
+from proxystore_connectors_zmq._service import Piece, Service
+from proxystore_connectors_zmq._wire import CHUNK_NBYTES, PROTOCOL, Reply
+
+__all__ = ["Options", "command"]
+
+_TICK_MS = 500
+_FAREWELL_MS = 500
+_MEMORY_SHARE = 4
+_QUEUED_MESSAGES = 8
+_SLACK_NBYTES = 1 << 16
+_HEARTBEAT_MS = 5000
+
+
+class Options(NamedTuple):
+    """What a store process is told when it starts."""
+
+    max_nbytes: int | None = None
+    """`None` for a quarter of the memory of the node."""
+    host: str | None = None
+    """Where to listen for other nodes; `None` for nowhere."""
+    port: int | None = None
+    """`None` for any that is free."""
+    secret: str | None = None
+    home: str | None = None
+    """The process on the owner's node, for those on others."""
+
+    def encode(self) -> str:
+        """As one argument of a command."""
+        return json.dumps(self._asdict())
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """What `encode` gave."""
+        return cls(**json.loads(text))
+
+
+def command(options: Options) -> tuple[str, ...]:
+    """What `proxystore.serving.ensure_running` starts."""
+    return "-m", "proxystore_connectors_zmq._server", options.encode()
+
+
+class Server:
+    """The sockets of a store process.
+
+    Clients on this node come by a socket file, others by an encrypted port: of
+    one zmq socket, whose options hold for what is bound after they were set.
+    """
+
+    def __init__(self, life: Life, options: Options) -> None:
+        self._life, self._options = life, options
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.ROUTER)
+        # Sending never waits for a slow reader: what is queued are references.
+        self._socket.sndhwm = 0
+        self._socket.rcvhwm = _QUEUED_MESSAGES
+        self._socket.rcvtimeo = _TICK_MS
+        self._socket.linger = _FAREWELL_MS
+        self._socket.maxmsgsize = CHUNK_NBYTES + _SLACK_NBYTES
+        self._socket.bind(f"ipc://{life.place.file(life.instance)}")
+        self._home: Home | None = None
+        address = self._listen(options) if options.host is not None else ""
+        self._table = ObjectTable[tuple[Piece, ...]](
+            f"{life.place!r} of this node", options.max_nbytes or usable_nbytes() // _MEMORY_SHARE
+        )
+        names = {life.instance, *([life.place.namespace] if life.is_home else [])}
+        self._service = Service(self._table, frozenset(names), self._send)
+        life.announce(address, PROTOCOL)
+
+    def _listen(self, options: Options) -> str:
+        """Open the port, and give its address."""
+        keys = Keys.read(options.secret or "", repr(self._life.place))
+        guard(self._context, keys)
+        keys.serve(self._socket)
+        self._socket.heartbeat_ivl = _HEARTBEAT_MS
+        self._socket.heartbeat_timeout = 3 * _HEARTBEAT_MS
+        port = "*" if options.port is None else options.port
+        try:
+            self._socket.bind(f"tcp://{_bracketed(options.host or '')}:{port}")
+        except zmq.ZMQError as error:
+            raise SystemExit(f"Cannot listen on {options.host}:{port}: {error}.") from None
+        if options.home is not None:
+            self._home = Home(self._context, options.home, self._life.place.namespace, keys)
+        return str(self._socket.get_string(zmq.LAST_ENDPOINT)).removeprefix("tcp://")
+
+    def run(self) -> None:
+        """Serve until the owner is gone."""
+        while not self._has_ended():
+            try:
+                frames = [self._socket.recv(copy=False)]
+            except zmq.Again:
+                continue
+            # Not recv_multipart: it asks the socket for what each frame knows.
+            while frames[-1].more:
+                frames.append(self._socket.recv(copy=False))
+            self._service.handle(frames[0].bytes, frames[1:])
+        self._service.say_farewell()
+        self._socket.close()
+        self._context.destroy()
+
+    def _has_ended(self) -> bool:
+        due = self._life.is_due()
+        if due:
+            self._service.tick()
+        if not (due or self._service.released):
+            return False
+        self._service.released = False
+        if self._home is not None:
+            goes_on = self._home.goes_on()
+        else:
+            goes_on = self._life.goes_on(has_objects=bool(self._table.totals().objects))
+        return not goes_on and self._life.end()
+
+    def _send(self, client: bytes, reply: Reply, pieces: Sequence[Piece] = ()) -> None:
+        self._socket.send(client, zmq.SNDMORE)
+        if not pieces:
+            self._socket.send(reply.encode())
+            return
+        self._socket.send(reply.encode(), zmq.SNDMORE)
+        for piece in pieces[:-1]:
+            self._send_piece(piece, zmq.SNDMORE)
+        self._send_piece(pieces[-1], 0)
+
+    def _send_piece(self, piece: Piece, flags: int) -> None:
+        # A frame is sent as the reference that it is; the rest is small, or part of one.
+        self._socket.send(piece, flags, copy=not isinstance(piece, zmq.Frame))
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def main() -> None:
+    """Be the store process that the command line describes."""
+    options, path, lock_fd = sys.argv[1:]
+    life = Life.begin("zmq", path, int(lock_fd))
+    # Each client has a descriptor.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    Server(life, Options.parse(options)).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from proxystore.serving import Announcement, Place
+from proxystore_connectors_zmq import ZMQConnector
+
+# How quickly examples come is no claim: a server is asked for each, on a busy machine.
+settings.register_profile(
+    "untimed",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def runtime() -> Iterator[Path]:
+    """The directory of the store processes of all tests, which must be empty after them."""
+    with (
+        tempfile.TemporaryDirectory(prefix="zmq-") as folder,
+        tempfile.TemporaryDirectory(prefix="home-") as home,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("PROXYSTORE_RUNTIME_DIR", folder)
+        patch.setenv("PROXYSTORE_HOME", home)
+        yield Path(folder)
+        left = sorted(path.name for path in Path(folder).iterdir())
+        assert left == [], f"store processes that nobody ended: {left}"
+
+
+@pytest.fixture
+def connector(runtime: Path) -> Iterator[ZMQConnector]:
+    """One that owns a namespace which other nodes cannot reach."""
+    with ZMQConnector() as connector:
+        yield connector
+
+
+@pytest.fixture
+def networked(runtime: Path) -> Iterator[ZMQConnector]:
+    """One that owns a namespace which other nodes could reach."""
+    with ZMQConnector(address="127.0.0.1") as connector:
+        yield connector
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], object]], bool]:
+    """Says whether something holds within 20 s."""
+
+    def eventually(holds: Callable[[], object]) -> bool:
+        deadline = time.monotonic() + 20
+        while not holds():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.005)
+        return True
+
+    return eventually
+
+
+@pytest.fixture
+def process_of() -> Callable[[ZMQConnector], Announcement]:
+    """Finds the store process of a connector on this node."""
+
+    def process_of(connector: ZMQConnector) -> Announcement:
+        connector.put(b"so that there is one")
+        found = Place("zmq", connector.config()["namespace"]).announced()
+        assert found is not None
+        return found
+
+    return process_of
+
+
+@pytest.fixture
+def is_alive() -> Callable[[int], bool]:
+    """Says whether a process runs, and is more than a zombie."""
+
+    def is_alive(pid: int) -> bool:
+        try:
+            status = Path(f"/proc/{pid}/stat").read_text()
+        except FileNotFoundError:
+            return False
+        return status.rpartition(")")[2].split()[0] != "Z"
+
+    return is_alive
+
+
+@pytest.fixture(scope="session")
+def other_runtime(runtime: Path) -> Iterator[Path]:
+    """As `runtime`, of another node: no socket of this one is there, as on another machine."""
+    with tempfile.TemporaryDirectory(prefix="other-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def other_node(other_runtime: Path) -> dict[str, str]:
+    """The environment of a process on another node."""
+    return {**os.environ, "PROXYSTORE_RUNTIME_DIR": str(other_runtime)}
