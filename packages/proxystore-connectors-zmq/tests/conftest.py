@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
+import socket
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -105,3 +109,70 @@ def other_runtime(runtime: Path) -> Iterator[Path]:
 def other_node(other_runtime: Path) -> dict[str, str]:
     """The environment of a process on another node."""
     return {**os.environ, "PROXYSTORE_RUNTIME_DIR": str(other_runtime)}
+
+
+class Forwarder:
+    """A TCP port that passes on to another one, until a connection has carried so many bytes.
+
+    Args:
+        target: Port on the loopback.
+    """
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._limits: list[int | None] = []
+        self.connections = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self, *limits: int | None) -> None:
+        """Let the next connections carry that many bytes back and forth; `None` for any."""
+        self._limits = list(limits)
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                self.connections += 1
+                limit = self._limits.pop(0) if self._limits else None
+                threading.Thread(target=self._carry, args=(near, limit), daemon=True).start()
+
+    def _carry(self, near: socket.socket, limit: int | None) -> None:
+        carried = 0
+        with near, socket.create_connection(("127.0.0.1", self._target)) as far, suppress(OSError):
+            while limit is None or carried < limit:
+                ready, _, _ = select.select([near, far], [], [])
+                for source in ready:
+                    data = source.recv(1 << 16)
+                    if not data:
+                        return
+                    carried += len(data)
+                    (far if source is near else near).sendall(data)
+
+
+@pytest.fixture
+def forwarder(networked: ZMQConnector) -> Iterator[Forwarder]:
+    """A port that leads to that of `networked`."""
+    forwarder = Forwarder(int(networked.config()["home"].rpartition(":")[2]))
+    yield forwarder
+    forwarder.close()
+
+
+@pytest.fixture
+def far(
+    networked: ZMQConnector,
+    forwarder: Forwarder,
+    other_runtime: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[ZMQConnector]:
+    """A connector on another node, which reaches the process of `networked` by the forwarder."""
+    config = {**networked.config(), "home": f"127.0.0.1:{forwarder.port}", "timeout": 10.0}
+    with monkeypatch.context() as patch:
+        patch.setenv("PROXYSTORE_RUNTIME_DIR", str(other_runtime))
+        connector = ZMQConnector.from_config(config)
+    with connector:
+        yield connector

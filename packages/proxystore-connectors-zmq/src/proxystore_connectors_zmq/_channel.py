@@ -15,7 +15,7 @@ from proxystore.payload import BytesLike
 from proxystore_connectors_zmq._curve import Keys
 from proxystore_connectors_zmq._wire import PROTOCOL, GarbageError, Reply, Request
 
-__all__ = ["Channel", "Endpoint", "LostError", "connect", "lost"]
+__all__ = ["Channel", "Endpoint", "LostError", "check", "connect"]
 
 _SLICE_MS = 50
 _LOOK_SECONDS = 1.0
@@ -46,7 +46,15 @@ class Endpoint(NamedTuple):
 
 
 class LostError(ConnectionError):
-    """The connection ended; what was asked may or may not have been done."""
+    """The connection ended; what was asked may or may not have been done.
+
+    Args:
+        refused: It ended before the two sides had agreed to talk.
+    """
+
+    def __init__(self, *, refused: bool = False) -> None:
+        super().__init__(refused)
+        self.refused = refused
 
 
 def connect(
@@ -69,22 +77,19 @@ def connect(
     return socket, monitor
 
 
-def lost(monitor: zmq.Socket[bytes], endpoint: Endpoint) -> bool:
-    """Whether ``monitor`` has told of the end of a connection.
+def check(monitor: zmq.Socket[bytes]) -> None:
+    """Return unless ``monitor`` has told of the end of a connection.
 
     Raises:
-        ConnectorUnavailableError: It was refused.
+        LostError: It has.
     """
+    refused = False
     while int(monitor.get(zmq.EVENTS)) & zmq.POLLIN:
         event = _EVENT.unpack_from(monitor.recv_multipart()[0])[0]
         if event & _LOSSES:
-            return True
-        raise ConnectorUnavailableError(
-            endpoint.where,
-            "it refused the connection, or something else listens there",
-            "See that all nodes have the secret that the owner of the store has.",
-        )
-    return False
+            raise LostError(refused=refused)
+        # Its end is told next.
+        refused = True
 
 
 class Channel:
@@ -111,7 +116,11 @@ class Channel:
         if now - self._used < _LOOK_SECONDS:
             return False
         self._used = now
-        return lost(self._monitor, self._endpoint)
+        try:
+            check(self._monitor)
+        except LostError:
+            return True
+        return False
 
     def number(self) -> int:
         """For the next request."""
@@ -186,8 +195,7 @@ class Channel:
                 waited_ms = self._look(waited_ms)
 
     def _look(self, waited_ms: int) -> int:
-        if lost(self._monitor, self._endpoint):
-            raise LostError
+        check(self._monitor)
         waited_ms += _SLICE_MS
         if waited_ms >= self._timeout * 1000:
             raise ConnectorUnavailableError(

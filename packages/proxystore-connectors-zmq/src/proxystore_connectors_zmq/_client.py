@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import zmq
 
@@ -25,15 +25,25 @@ from proxystore_connectors_zmq._wire import (
     pieces_of,
 )
 
-__all__ = ["Client"]
+__all__ = ["Client", "Found"]
 
 T = TypeVar("T")
 
 _MAX_IDLE = 32
 _AHEAD = 4
 """How many requests of a batch, or chunks of an object, are on their way at once."""
+_LOSS_SECONDS = 1.0
+"""A wait goes on over a new connection, unless that one is lost as soon as this."""
 _LET_GO_SECONDS = 10.0
 _ALL = (1 << 64) - 1
+
+
+class Found(NamedTuple):
+    """An object, or part of it, if there is one."""
+
+    data: bytearray | None
+    """The caller's own."""
+    generation: int | None
 
 
 class Client:
@@ -107,11 +117,11 @@ class Client:
 
     def get(
         self, object_ids: Sequence[str], offset: int = 0, nbytes: int = _ALL
-    ) -> list[bytearray | None]:
+    ) -> list[Found]:
         """Objects, or those bytes of them."""
 
-        def work(channel: Channel) -> list[bytearray | None]:
-            found: list[bytearray | None] = []
+        def work(channel: Channel) -> list[Found]:
+            found: list[Found] = []
             asked: deque[int] = deque()
             for object_id in object_ids:
                 if len(asked) == _AHEAD:
@@ -139,15 +149,16 @@ class Client:
     def wait(self, object_id: str, timeout: float | None) -> bool:
         """Wait for an object; `False` after ``timeout`` seconds."""
         end = None if timeout is None else time.monotonic() + timeout
-        try:
-            return self._waits.wait(object_id, timeout)
-        except LostError:
-            self._drop_idle()
-        try:
+        last_loss = 0.0
+        while True:
             left = None if end is None else max(0.0, end - time.monotonic())
-            return self._waits.wait(object_id, left)
-        except LostError as error:
-            raise self._gone() from error
+            try:
+                return self._waits.wait(object_id, left)
+            except LostError as error:
+                now = time.monotonic()
+                if now - last_loss < _LOSS_SECONDS:
+                    raise self._gone(error) from error
+                last_loss = now
 
     def hello(self) -> None:
         """Return if the process is there, and is the one that is meant."""
@@ -190,10 +201,10 @@ class Client:
             number, payload = sent.popleft()
             self._check_stored(channel.receive(number), payload)
 
-    def _fetch(self, channel: Channel, number: int) -> bytearray | None:
+    def _fetch(self, channel: Channel, number: int) -> Found:
         reply = self._checked(channel.receive(number))
         if reply.status is Status.ABSENT:
-            return None
+            return Found(None, None)
         data = bytearray(reply.data)
         channel.read(data)
         while len(data) < reply.a:
@@ -203,7 +214,7 @@ class Client:
             channel.read(data)
             if len(data) == before:
                 raise self._unavailable("it sent less of an object than it said")
-        return data
+        return Found(data, reply.b)
 
     def _check_stored(self, reply: Reply, payload: Payload) -> Reply:
         if reply.status is Status.FULL:
@@ -231,11 +242,11 @@ class Client:
             # The others that are idle went to the same process.
             self._drop_idle()
             if not again:
-                raise self._gone() from error
+                raise self._gone(error) from error
         try:
             return self._once(work)
         except LostError as error:
-            raise self._gone() from error
+            raise self._gone(error) from error
 
     def _once(self, work: Callable[[Channel], T]) -> T:
         channel = self._idle_channel() or self._open()
@@ -280,23 +291,32 @@ class Client:
             number = channel.number()
             channel.send(Request(Op.HELLO, number, self._endpoint.name))
             if channel.receive(number).status is not Status.OK:
-                raise self._gone("another store process is in its place")
+                raise self._ended("another store process is in its place")
 
     def _drop_idle(self) -> None:
         while self._idle:
             with suppress(IndexError):
                 self._idle.pop().close()
 
-    def _gone(self, found: str = "") -> ConnectorUnavailableError:
-        if self._endpoint.keys is None or found:
-            return MediumGoneError(
-                self._endpoint.where,
-                found or "it has ended, and its objects with it",
-                "Keep the store that made it open until every proxy of it has been used.",
+    def _gone(self, error: LostError) -> ConnectorUnavailableError:
+        """What it means that a connection was lost, and so was another one."""
+        if self._endpoint.keys is None:
+            return self._ended("it has ended, and its objects with it")
+        if error.refused:
+            return self._unavailable(
+                "it refused the connection, or something else listens there",
+                "See that all nodes have the secret that the owner of the store has.",
             )
         return self._unavailable(
             "the connection ended, or there is none to be had",
             "See whether the store that made it is open, and its node up and not firewalled.",
+        )
+
+    def _ended(self, found: str) -> MediumGoneError:
+        return MediumGoneError(
+            self._endpoint.where,
+            found,
+            "Keep the store that made it open until every proxy of it has been used.",
         )
 
     def _unavailable(

@@ -22,14 +22,13 @@ from proxystore.errors import (
     KeyNotSetError,
     MediumGoneError,
     NotOwnerError,
-    ObjectOnOtherHostError,
 )
 from proxystore.host.node import this_node
 from proxystore.payload import BytesLike, Payload
 from proxystore.secrets import generate_secret
 from proxystore.serving import Place
 from proxystore_connectors_zmq._address import DEFAULT_TIMEOUT, Address
-from proxystore_connectors_zmq._client import Client
+from proxystore_connectors_zmq._client import Client, Found
 from proxystore_connectors_zmq._network import address_of
 from proxystore_connectors_zmq._processes import HOME, Processes, is_where
 
@@ -48,6 +47,9 @@ class ZMQKey(NamedTuple):
     the one on the owner's node."""
 
 
+_EXPECTED = (
+    "a ZMQKey of 1 to 64 characters of A-Z, a-z, 0-9, '_' and '-', and of where put() stored it"
+)
 MethodT = TypeVar("MethodT", bound=Callable[..., Any])
 
 
@@ -232,7 +234,12 @@ class ZMQConnector(Connector[ZMQKey]):
     @_while_open
     def get(self, key: ZMQKey) -> BytesLike | None:
         """As `Connector.get`: writable memory that is the caller's own."""
-        return self._at(key).get([key.id])[0]
+        return self._read(key).data
+
+    @_while_open
+    def get_with_generation(self, key: ZMQKey) -> tuple[BytesLike | None, int | None]:
+        """As `GenerationReader.get_with_generation`."""
+        return self._read(key)
 
     @_while_open
     def get_batch(self, keys: Sequence[ZMQKey]) -> list[BytesLike | None]:
@@ -243,14 +250,14 @@ class ZMQConnector(Connector[ZMQKey]):
         found: list[BytesLike | None] = [None] * len(keys)
         for client, indices in positions.items():
             objects = client.get([keys[index].id for index in indices])
-            for index, data in zip(indices, objects, strict=True):
+            for index, (data, _) in zip(indices, objects, strict=True):
                 found[index] = data
         return found
 
     @_while_open
     def get_range(self, key: ZMQKey, offset: int, length: int) -> BytesLike | None:
         check_range(offset, length)
-        return self._at(key).get([key.id], offset, length)[0]
+        return self._read(key, offset, length).data
 
     @_while_open
     def exists(self, key: ZMQKey) -> bool:
@@ -314,12 +321,16 @@ class ZMQConnector(Connector[ZMQKey]):
     def _at(self, key: ZMQKey) -> Client:
         return self._processes.at(_checked(key).where)
 
+    def _read(self, key: ZMQKey, *part: int) -> Found:
+        return self._at(key).get([key.id], *part)[0]
+
     def _here(self, work: Callable[[str, Client], T]) -> T:
         """What ``work`` gives with the store process of this node; again if that has ended."""
+        where, client = self._processes.here()
         try:
-            return work(*self._processes.here())
-        except (MediumGoneError, ObjectOnOtherHostError):
-            if not self._processes.leave():
+            return work(where, client)
+        except MediumGoneError:
+            if not self._processes.leave(where):
                 raise
         return work(*self._processes.here())
 
@@ -337,7 +348,7 @@ def _checked(key: Any) -> ZMQKey:
     texts = isinstance(object_id, str) and isinstance(where, str)
     # Before any use: '../x' as the name of a socket would leave the directory.
     if not (texts and is_id(object_id) and is_where(where)):
-        raise InvalidKeyError(repr(key), "a ZMQKey as put() or new_key() gave it")
+        raise InvalidKeyError(repr(key), _EXPECTED)
     return key
 
 

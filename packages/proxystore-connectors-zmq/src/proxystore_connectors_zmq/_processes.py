@@ -25,7 +25,7 @@ from proxystore_connectors_zmq._channel import Endpoint
 from proxystore_connectors_zmq._client import Client
 from proxystore_connectors_zmq._curve import Keys
 from proxystore_connectors_zmq._network import address_towards
-from proxystore_connectors_zmq._server import Options, command
+from proxystore_connectors_zmq._options import Options, command
 from proxystore_connectors_zmq._wire import PROTOCOL
 
 __all__ = ["HOME", "Processes", "is_where"]
@@ -35,6 +35,7 @@ HOME = ""
 
 _MAX_SOCKETS = 16384
 _END_SECONDS = 10.0
+_DEATH_SECONDS = 1.0
 _POLL_SECONDS = 0.002
 _matches = re.compile(r"(?P<instance>[A-Za-z0-9_-]{8})(?:@(?P<address>[\[\]A-Za-z0-9.:-]{3,255}))?")
 
@@ -97,17 +98,22 @@ class Processes:
             client = self._connected(where, self._endpoint(where))
         return client
 
-    def leave(self) -> bool:
-        """Let go of the process here, if it has ended, so that the next use starts another.
+    def leave(self, where: str) -> bool:
+        """Let go of the process at ``where`` if it has ended, so that the next use starts another.
 
         Returns:
-            Whether it had ended.
+            Whether it has. The system may take a moment to say so of one that was killed.
         """
-        where, self._here = self._here, None
-        client = self._clients.pop(where, None) if where else None
+        self._here = None
+        client = self._clients.pop(where, None)
         if client is not None:
             client.close()
-        return self.place.announced() is None
+        deadline = time.monotonic() + _DEATH_SECONDS
+        while (found := self.place.announced()) is not None and _where(found) == where:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_SECONDS)
+        return True
 
     def start(self) -> Announcement:
         """See to it that the process here runs; as `here`."""

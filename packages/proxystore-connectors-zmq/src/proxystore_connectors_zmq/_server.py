@@ -1,12 +1,13 @@
-"""The store process: ``python -m proxystore_connectors_zmq._server OPTIONS DIRECTORY LOCK``."""
+"""The store process: ``python -m proxystore_connectors_zmq._server OPTIONS DIRECTORY LOCK``.
+
+The rest of the package does not import this module, which is what it starts.
+"""
 
 from __future__ import annotations
 
-import json
 import resource
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple, Self
 
 import zmq
 
@@ -14,10 +15,9 @@ from proxystore.host.memory import usable_nbytes
 from proxystore.serving import Life, ObjectTable
 from proxystore_connectors_zmq._curve import Keys, guard
 from proxystore_connectors_zmq._home import Home
+from proxystore_connectors_zmq._options import Options
 from proxystore_connectors_zmq._service import Piece, Service
 from proxystore_connectors_zmq._wire import CHUNK_NBYTES, PROTOCOL, Reply
-
-__all__ = ["Options", "command"]
 
 _TICK_MS = 500
 _FAREWELL_MS = 500
@@ -25,34 +25,6 @@ _MEMORY_SHARE = 4
 _QUEUED_MESSAGES = 8
 _SLACK_NBYTES = 1 << 16
 _HEARTBEAT_MS = 5000
-
-
-class Options(NamedTuple):
-    """What a store process is told when it starts."""
-
-    max_nbytes: int | None = None
-    """`None` for a quarter of the memory of the node."""
-    host: str | None = None
-    """Where to listen for other nodes; `None` for nowhere."""
-    port: int | None = None
-    """`None` for any that is free."""
-    secret: str | None = None
-    home: str | None = None
-    """The process on the owner's node, for those on others."""
-
-    def encode(self) -> str:
-        """As one argument of a command."""
-        return json.dumps(self._asdict())
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """What `encode` gave."""
-        return cls(**json.loads(text))
-
-
-def command(options: Options) -> tuple[str, ...]:
-    """What `proxystore.serving.ensure_running` starts."""
-    return "-m", "proxystore_connectors_zmq._server", options.encode()
 
 
 class Server:

@@ -10,8 +10,7 @@ from contextlib import suppress
 
 import zmq
 
-from proxystore.errors import ConnectorUnavailableError
-from proxystore_connectors_zmq._channel import Endpoint, LostError, connect, lost
+from proxystore_connectors_zmq._channel import Endpoint, LostError, check, connect
 from proxystore_connectors_zmq._wire import GarbageError, Op, Reply, Request, Status
 
 __all__ = ["Waits"]
@@ -56,8 +55,7 @@ class Waits:
         """Wait for an object; `False` after ``timeout`` seconds.
 
         Raises:
-            LostError: The process is gone, or `close` was called.
-            ConnectorUnavailableError: It cannot be reached.
+            LostError: The process cannot be reached any more, or `close` was called.
         """
         waiter = _Waiter(object_id)
         with self._lock:
@@ -109,7 +107,7 @@ class Waits:
             with socket, monitor:
                 self._serve(socket, monitor, bell)
                 failure = None
-        except (LostError, ConnectorUnavailableError) as error:
+        except LostError as error:
             failure = error
         except zmq.ContextTerminated:
             # The connector is closed, as `wait` is told.
@@ -146,8 +144,10 @@ class Waits:
             ready = dict(poller.poll(max(0, int((renewal - time.monotonic()) * 1000)) + 1))
             if bell in ready:
                 os.read(bell, 4096)
-            if self._closed or (monitor in ready and lost(monitor, self._endpoint)):
+            if self._closed:
                 raise LostError
+            if monitor in ready:
+                check(monitor)
             if socket in ready:
                 self._hear(socket)
 
