@@ -34,11 +34,12 @@ class Side(NamedTuple):
     medium: str
     # Any value that JSON has.
     options: dict[str, object]
+    reader_environment: dict[str, str] | None = None
 
     def start(self) -> MeasuringProcess:
         """A process that measures it."""
-        script = ("roundtrip.py", self.medium, json.dumps(self.options))
-        return MeasuringProcess(self.python, *script)
+        arguments = (json.dumps(self.options), json.dumps(self.reader_environment or {}))
+        return MeasuringProcess(self.python, "roundtrip.py", self.medium, *arguments)
 
 
 def measure(peer: str) -> Iterator[Row]:
@@ -69,12 +70,14 @@ def _zmq(peer: str) -> Iterator[Row]:
     yield from _compared(ours, (older, targets))
     yield from _memory(ours)
     older = Side("1.1.0, in the clear", peer, "zmq", {"port": free_port()})
-    between = Side("zmq, authenticated channel", sys.executable, "zmq", _BETWEEN_NODES)
+    address: dict[str, object] = {"address": "127.0.0.1"}
+    title = "zmq, authenticated channel"
+    between = Side(title, sys.executable, "zmq", address, _ON_ANOTHER_NODE)
     yield from _compared(between, (older, {}))
 
 
-# Another node is never asked by its socket of the file system.
-_BETWEEN_NODES: dict[str, object] = {}
+# Where there is no socket of this node, and so nothing but the network.
+_ON_ANOTHER_NODE = {"PROXYSTORE_RUNTIME_DIR": "/nonexistent"}
 
 
 def _ucx() -> Iterator[Row]:

@@ -8,6 +8,7 @@ older system. Started with ``--consumer`` it is the other process.
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import struct
 import subprocess
@@ -137,9 +138,11 @@ def main() -> None:
     if "--consumer" in sys.argv:
         consume()
         return
-    with media.opened(sys.argv[1], json.loads(sys.argv[2])) as medium:
+    name, options, *environment = sys.argv[1], *map(json.loads, sys.argv[2:])
+    with media.opened(name, options) as medium:
         consumer = subprocess.Popen(
             [sys.executable, "-I", __file__, "--consumer"],
+            env=dict(os.environ, **(environment[0] if environment else {})),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
