@@ -274,6 +274,20 @@ def test_closing_under_threads_ends_their_calls_with_closed_error(connector: ZMQ
     assert ["closed"] * 4 == outcomes
 
 
+def test_a_connector_that_nobody_closed_leaves_no_descriptors(connector: ZMQConnector) -> None:
+    def use() -> None:
+        other = ZMQConnector.from_config(connector.config())
+        other.exists(other.put(b"x"))
+        other.wait(other.new_key("never"), timeout=0.01)
+
+    connector.put(b"x")
+    use()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        use()
+    assert before == len(os.listdir("/proc/self/fd"))
+
+
 # --- Room -------------------------------------------------------------------------
 
 

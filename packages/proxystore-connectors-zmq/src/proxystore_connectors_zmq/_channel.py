@@ -6,6 +6,7 @@ import itertools
 import struct
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import zmq
@@ -15,7 +16,7 @@ from proxystore.payload import BytesLike
 from proxystore_connectors_zmq._curve import Keys
 from proxystore_connectors_zmq._wire import PROTOCOL, GarbageError, Reply, Request
 
-__all__ = ["Channel", "Endpoint", "LostError", "check", "connect"]
+__all__ = ["Channel", "Endpoint", "LostError", "check", "connect", "disconnect"]
 
 _SLICE_MS = 50
 _LOOK_SECONDS = 1.0
@@ -75,6 +76,16 @@ def connect(
     )
     socket.connect(endpoint.url)
     return socket, monitor
+
+
+def disconnect(socket: zmq.Socket[bytes], monitor: zmq.Socket[bytes]) -> None:
+    """Close what `connect` gave. Idempotent."""
+    # First of all: an event for a monitor that is closed blocks all of libzmq, for ever.
+    # Where that is not possible, the context ends or the socket is closed.
+    with suppress(zmq.ZMQError):
+        socket.disable_monitor()
+    socket.close()
+    monitor.close()
 
 
 def check(monitor: zmq.Socket[bytes]) -> None:
@@ -172,9 +183,7 @@ class Channel:
 
     def close(self) -> None:
         """Let go of the connection. Idempotent."""
-        self._socket.disable_monitor()
-        self._monitor.close()
-        self._socket.close()
+        disconnect(self._socket, self._monitor)
 
     def _send_frame(
         self, frame: BytesLike, flags: int, *, copy: bool = True

@@ -53,3 +53,7 @@ class Home:
             # It has been away for so long that the questions pile up.
             return False
         return time.monotonic() - self._heard < _PATIENCE_SECONDS
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._socket.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -64,6 +65,12 @@ class Processes:
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._clients: dict[str, Client] = {}
         self._here: str | None = None
+
+    def __del__(self) -> None:
+        # Or the context would close the sockets in whatever order, and hang (see `disconnect`).
+        # Not at the end of the interpreter, where the thread that waits runs no more.
+        if not sys.is_finalizing():
+            self.close()
 
     def remade_in_child(self) -> None:
         # Kept, for to free them would touch what the parent's threads were using.

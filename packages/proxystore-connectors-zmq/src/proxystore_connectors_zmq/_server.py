@@ -83,7 +83,10 @@ class Server:
             self._service.handle(frames[0].bytes, frames[1:])
         self._service.say_farewell()
         self._socket.close()
-        self._context.destroy()
+        if self._home is not None:
+            self._home.close()
+        # Not destroy(), which would close the guard's socket under its thread.
+        self._context.term()
 
     def _has_ended(self) -> bool:
         due = self._life.is_due()

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import zmq
 
-from proxystore_connectors_zmq._channel import Endpoint, LostError, check, connect
+from proxystore_connectors_zmq._channel import Endpoint, LostError, check, connect, disconnect
 from proxystore_connectors_zmq._wire import GarbageError, Op, Reply, Request, Status
 
 __all__ = ["Waits"]
@@ -104,17 +104,20 @@ class Waits:
         failure: Exception | None = LostError()
         try:
             socket, monitor = connect(self._context, self._endpoint)
-            with socket, monitor:
+            try:
                 self._serve(socket, monitor, bell)
                 failure = None
+            finally:
+                disconnect(socket, monitor)
         except LostError as error:
             failure = error
         except zmq.ContextTerminated:
             # The connector is closed, as `wait` is told.
             pass
-        os.close(bell)
-        if failure is not None:
-            with self._lock:
+        with self._lock:
+            # With the lock: nobody may ring where nobody listens.
+            os.close(bell)
+            if failure is not None:
                 self._hang_up()
                 self._news.clear()
                 while self._waiters:
