@@ -64,9 +64,12 @@ def test_batches_mix_small_and_large_objects(connector: ZMQConnector) -> None:
     assert [bytes(data or b"") for data in found] == payloads, "an object came back different"
 
 
-def test_it_says_that_objects_are_in_memory_only(connector: ZMQConnector) -> None:
-    assert Acknowledgement.MEMORY is connector.acknowledges
-    assert Medium.NETWORK is connector.medium
+def test_it_says_that_objects_are_in_memory_and_whose(
+    connector: ZMQConnector, networked: ZMQConnector
+) -> None:
+    assert Acknowledgement.MEMORY is connector.acknowledges is networked.acknowledges
+    assert Medium.SHARED_MEMORY is connector.medium
+    assert Medium.NETWORK is networked.medium
 
 
 def test_a_key_that_names_its_process_by_a_path_is_refused(connector: ZMQConnector) -> None:
@@ -95,6 +98,11 @@ def test_a_config_has_what_differs_from_the_defaults() -> None:
         assert {"namespace", "node", "max_nbytes", "timeout"} == set(config)
         assert connector.url.startswith("zmq:///given?max_nbytes=1048576&node=")
         assert config == ZMQConnector.from_url(connector.url).config()
+
+
+def test_a_url_without_a_node_is_one_of_this_node() -> None:
+    with ZMQConnector(namespace="short") as owner:
+        assert owner.config() == ZMQConnector.from_url("zmq:///short").config()
 
 
 @pytest.mark.parametrize(

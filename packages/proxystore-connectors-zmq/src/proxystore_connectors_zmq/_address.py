@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from proxystore.connectors.options import check_options, options_from_query, query_from_options
 from proxystore.errors import ConfigError
-from proxystore.host.node import Node
+from proxystore.host.node import Node, this_node
 from proxystore.secrets import check_reference
 
 __all__ = ["DEFAULT_TIMEOUT", "Address"]
@@ -29,6 +29,12 @@ class Address(NamedTuple):
     """Reference to what opens the port; `None` for the user's own."""
     max_nbytes: int | None = None
     timeout: float = DEFAULT_TIMEOUT
+
+    def completed(self) -> Self:
+        """This address; without a home it is one of this node, unless it names another."""
+        if self.home is not None or self.node is not None:
+            return self
+        return self._replace(node=str(this_node()))
 
     def to_config(self) -> dict[str, Any]:
         """What differs from the defaults, as plain values."""

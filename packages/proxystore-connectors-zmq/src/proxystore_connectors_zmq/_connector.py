@@ -23,7 +23,6 @@ from proxystore.errors import (
     MediumGoneError,
     NotOwnerError,
 )
-from proxystore.host.node import this_node
 from proxystore.payload import BytesLike, Payload
 from proxystore.secrets import generate_secret
 from proxystore.serving import Place
@@ -123,9 +122,8 @@ class ZMQConnector(Connector[ZMQKey]):
             namespace = fresh_id() if port is None else f"port-{port}"
         host = _host(port, address, interface)
         home = None if host is None else f"{host}:{port or 0}"
-        node = str(this_node()) if host is None else None
-        options = Address(namespace, None, node, secret, max_nbytes, timeout).checked()
-        self._set_up(options._replace(home=home))
+        options = Address(namespace, None, None, secret, max_nbytes, timeout).checked()
+        self._set_up(options._replace(home=home).completed())
         self._processes.place.own(adopt=adopt)
         if home is not None:
             self._listen()
@@ -180,7 +178,7 @@ class ZMQConnector(Connector[ZMQKey]):
     @classmethod
     def _attached(cls, address: Address) -> Self:
         made = cls.__new__(cls)
-        made._set_up(address)
+        made._set_up(address.completed())
         return made
 
     @property
@@ -189,7 +187,8 @@ class ZMQConnector(Connector[ZMQKey]):
 
     @property
     def medium(self) -> Medium:
-        return Medium.NETWORK
+        """`NETWORK` where other nodes reach the objects; else the memory of one node."""
+        return Medium.SHARED_MEMORY if self._processes.address.node else Medium.NETWORK
 
     @property
     def acknowledges(self) -> Acknowledgement:
@@ -344,7 +343,8 @@ def _checked(key: Any) -> ZMQKey:
     """
     if not isinstance(key, ZMQKey):
         raise InvalidKeyError(repr(key), expected_key(ZMQKey))
-    object_id, where = tuple[Any, ...](key)
+    fields: tuple[Any, ...] = key
+    object_id, where = fields
     texts = isinstance(object_id, str) and isinstance(where, str)
     # Before any use: '../x' as the name of a socket would leave the directory.
     if not (texts and is_id(object_id) and is_where(where)):
