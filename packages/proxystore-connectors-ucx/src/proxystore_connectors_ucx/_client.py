@@ -1,0 +1,317 @@
+"""Connections to store processes: opened when needed, kept, used by one thread at a time."""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from proxystore.errors import ClosedError, ConnectorUnavailableError
+from proxystore.host.forks import remake_in_child
+from proxystore.payload import BytesLike
+from proxystore.secrets import read_secret
+from proxystore_connectors_ucx._channel import Channel, ChannelError, Side
+from proxystore_connectors_ucx._handshake import RefusedError, derived_key, respond
+from proxystore_connectors_ucx._memory import allocate
+from proxystore_connectors_ucx._network import dial
+from proxystore_connectors_ucx._options import Network, Options
+from proxystore_connectors_ucx._wire import (
+    Code,
+    Frame,
+    Link,
+    OtherVersionError,
+    WireError,
+    pack_lengths,
+)
+
+__all__ = ["Client", "Connection", "connect_local", "connect_remote"]
+
+_GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR
+_SLOWEST_NBYTES_PER_S = 10_000_000
+_MAX_IDLE = 16
+_LOST = (EOFError, ConnectionError, ChannelError)
+
+
+def connect_local(path: str, timeout: float) -> socket.socket:
+    """A connection to the store process of this node.
+
+    Raises:
+        OSError: There is none.
+    """
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(timeout)
+    try:
+        sock.connect(path)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def connect_remote(options: Options, address: str, timeout: float) -> socket.socket:
+    """A connection to the store process at ``address``, each sure of the other.
+
+    Raises:
+        ConnectorUnavailableError: Nobody is there, it speaks another version, or
+            it does not hold the same secret.
+        SecretNotFoundError: There is no secret on this host.
+    """
+    where = _where(options, address)
+    if options.secret is None:
+        found = "this store has no secret= for connections between nodes"
+        raise ConnectorUnavailableError(where, found, "Open it by the URL that its owner gives.")
+    key = derived_key(read_secret(options.secret, where), options.namespace)
+    try:
+        sock = dial(address, timeout)
+    except OSError as exc:
+        advice = "See that its owner is open, and that a firewall lets this node through."
+        raise ConnectorUnavailableError(where, _reason(exc), advice) from exc
+    try:
+        respond(sock, key, timeout)
+    except RefusedError as exc:
+        sock.close()
+        found = "it did not accept the secret of this node, or does not hold the same"
+        advice = f"Give both the same secret, at {options.secret}, and the same namespace."
+        raise ConnectorUnavailableError(where, found, advice) from exc
+    except (EOFError, OSError, WireError) as exc:
+        sock.close()
+        advice = "See what listens there, and that both have one version of this package."
+        raise ConnectorUnavailableError(where, _reason(exc), advice) from exc
+    sock.settimeout(timeout)
+    return sock
+
+
+class Connection:
+    """One connection to a store process, and the channel beside it once one was needed."""
+
+    def __init__(self, sock: socket.socket, network: Network | None, timeout: float) -> None:
+        self.sock, self._network, self._timeout = sock, network, timeout
+        self._link = Link(sock)
+        self._channel: Channel | None = None
+
+    def is_stale(self) -> bool:
+        """Whether the store process has ended, or sent what nobody asked for."""
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN | _GONE)
+        return bool(poll.poll(0))
+
+    def ask(self, question: Frame, pieces: Sequence[BytesLike] = ()) -> Frame:
+        """The answer to ``question``, with an object of as many bytes as it says.
+
+        Raises:
+            EOFError, OSError, WireError, ChannelError: It did not work. The
+                connection cannot be used any more.
+        """
+        self._link.send(question, pieces)
+        return self._link.receive()
+
+    def write(self, question: Frame, pieces: Sequence[BytesLike]) -> Frame:
+        """The answer to a ``question`` that stores an object too large for a frame."""
+        channel = self._opened()
+        lengths = pack_lengths(pieces)
+        answer = self.ask(question._replace(number=len(pieces), body=lengths))
+        if answer.code is not Code.GO:
+            return answer
+        channel.send(pieces, self._patience(question.nbytes))
+        return self._link.receive()
+
+    def read(self, question: Frame) -> Frame:
+        """The answer to a ``question`` for an object, with the object as its body."""
+        answer = self.ask(question)
+        if answer.code is Code.CHANNEL_FIRST:
+            self._opened()
+            answer = self.ask(question)
+        if answer.code is not Code.GO:
+            return answer._replace(body=memoryview(answer.body))
+        memory = allocate(answer.nbytes)
+        self._opened().receive([memory], self._patience(answer.nbytes))
+        return Frame(Code.DONE, body=memory)
+
+    def wait(self, question: Frame) -> Frame:
+        """The answer to a ``question`` that takes as long as it says."""
+        forever = math.isinf(question.seconds)
+        self.sock.settimeout(None if forever else question.seconds + self._timeout)
+        answer = self.ask(question)
+        self.sock.settimeout(self._timeout)
+        return answer
+
+    def until_gone(self, seconds: float) -> Frame:
+        """Return when the store process has ended, or after ``seconds``."""
+        poll = select.poll()
+        poll.register(self.sock, _GONE)
+        poll.poll(seconds * 1e3)
+        return Frame(Code.DONE)
+
+    def close(self) -> None:
+        """End it. Whoever waits for an answer gets `EOFError`."""
+        # In this order: the store process frees what the channel writes to when the socket ends.
+        if self._channel is not None:
+            self._channel.close()
+        self.sock.close()
+
+    def abandon(self) -> None:
+        """Let go of it in a forked child, without a word to the other side."""
+        if self._channel is not None:
+            self._channel.abandon()
+        self.sock.close()
+
+    def _opened(self) -> Channel:
+        if self._channel is None:
+            channel = Channel(self.sock, Side.CLIENT, self._network)
+            tag = os.urandom(8)
+            answer = self.ask(Frame(Code.CHANNEL, body=tag + channel.address))
+            if answer.code is not Code.DONE:
+                raise ChannelError(bytes(answer.body).decode("utf-8", "replace"))
+            channel.connect(bytes(answer.body), int.from_bytes(tag, "little"))
+            self._channel = channel
+        return self._channel
+
+    def _patience(self, nbytes: int) -> float:
+        return self._timeout + nbytes / _SLOWEST_NBYTES_PER_S
+
+
+class Client:
+    """Connections to one store process. Thread safe; a forked child opens its own.
+
+    Args:
+        where: The store process, as a user would recognise it.
+        connect: Opens a connection.
+        network: How UCX goes to the node at the other end of a connection; gives
+            `None` on the same node.
+        timeout: Seconds to wait for an answer.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        connect: Callable[[], socket.socket],
+        network: Callable[[socket.socket], Network | None],
+        timeout: float,
+    ) -> None:
+        self._where, self._connect, self._network = where, connect, network
+        self._timeout = timeout
+        self._closed = False
+        self._lock = threading.Lock()
+        self._idle: list[Connection] = []
+        self._all: set[Connection] = set()
+        remake_in_child(self)
+
+    def remade_in_child(self) -> None:
+        """As `ForkAware.remade_in_child`."""
+        self._lock = threading.Lock()
+        for connection in self._all:
+            connection.abandon()
+        self._idle, self._all = [], set()
+
+    def ask(self, question: Callable[[Connection], Frame], *, repeatable: bool = False) -> Frame:
+        """What ``question`` got from a connection that this thread has for itself.
+
+        Args:
+            question: Asks, and gives the answer.
+            repeatable: Whether asking twice does no harm: then it is asked once more if
+                the connection is lost meanwhile.
+
+        Raises:
+            ClosedError: `close` was called.
+            ConnectorUnavailableError: There is no way to the store process, or it
+                was lost meanwhile, or does not answer in time.
+        """
+        try:
+            return self._ask_once(question)
+        except ConnectorUnavailableError as exc:
+            lost = isinstance(exc.__cause__, _LOST) and not isinstance(exc.__cause__, TimeoutError)
+            if not (repeatable and lost):
+                raise
+        return self._ask_once(question)
+
+    def _ask_once(self, question: Callable[[Connection], Frame]) -> Frame:
+        connection = self._taken() or self._opened()
+        try:
+            answer = question(connection)
+        except (EOFError, OSError, WireError, ChannelError) as exc:
+            self._drop(connection)
+            if self._closed:
+                raise ClosedError(self._where) from exc
+            raise ConnectorUnavailableError(self._where, self._found(exc), _advice(exc)) from exc
+        except BaseException:
+            # An interrupt, say: the rest of an answer would be taken for the next one.
+            self._drop(connection)
+            raise
+        self._give_back(connection)
+        return answer
+
+    def close(self) -> None:
+        """Close every connection. Who waits for an answer gets `ClosedError`. Idempotent."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            busy = self._all.difference(idle)
+            self._all.clear()
+        for connection in idle:
+            connection.close()
+        for connection in busy:
+            # Its thread closes it, for UCX may be in the middle of something.
+            with suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
+
+    def _taken(self) -> Connection | None:
+        while True:
+            with self._lock:
+                if self._closed:
+                    raise ClosedError(self._where)
+                if not self._idle:
+                    return None
+                connection = self._idle.pop()
+            if not connection.is_stale():
+                return connection
+            self._drop(connection)
+
+    def _opened(self) -> Connection:
+        sock = self._connect()
+        connection = Connection(sock, self._network(sock), self._timeout)
+        with self._lock:
+            if not self._closed:
+                self._all.add(connection)
+                return connection
+        connection.close()
+        raise ClosedError(self._where)
+
+    def _give_back(self, connection: Connection) -> None:
+        with self._lock:
+            keeps = not self._closed and len(self._idle) < _MAX_IDLE
+            if keeps:
+                self._idle.append(connection)
+        if not keeps:
+            self._drop(connection)
+
+    def _drop(self, connection: Connection) -> None:
+        with self._lock:
+            self._all.discard(connection)
+        connection.close()
+
+    def _found(self, exc: Exception) -> str:
+        if isinstance(exc, TimeoutError):
+            return f"it did not answer within {self._timeout:g} s"
+        return _reason(exc)
+
+
+def _reason(exc: Exception) -> str:
+    if isinstance(exc, EOFError):
+        return "it closed the connection"
+    if isinstance(exc, OSError):
+        return exc.strerror or str(exc) or type(exc).__name__
+    return str(exc)
+
+
+def _advice(exc: Exception) -> str:
+    if isinstance(exc, OtherVersionError):
+        return "Install one version of proxystore-connectors-ucx for all processes of a namespace."
+    return "Try again; if it has ended, its objects are lost, and the next put starts it anew."
+
+
+def _where(options: Options, address: str) -> str:
+    return f"store process ucx/{options.namespace} at {address}"

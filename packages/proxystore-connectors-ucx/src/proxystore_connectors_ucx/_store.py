@@ -1,0 +1,158 @@
+"""The store process of one node and namespace, which `ensure_running` starts as a module."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from proxystore.errors import ConfigError, SecretNotFoundError, UnsafeSecretError
+from proxystore.host.memory import usable_nbytes
+from proxystore.secrets import read_secret
+from proxystore.serving import Life, Place
+from proxystore_connectors_ucx._handshake import RefusedError, challenge, derived_key
+from proxystore_connectors_ucx._home import HomeWatch
+from proxystore_connectors_ucx._network import listen, text_of, tune
+from proxystore_connectors_ucx._session import Session, Table
+from proxystore_connectors_ucx._settings import SOCKET, Settings
+from proxystore_connectors_ucx._wire import VERSION, WireError
+
+__all__ = ["StoreProcess"]
+
+_HANDSHAKE_S = 5.0
+_MAX_STRANGERS = 64
+_CHECK_S = 1.0
+_MEMORY_SHARE = 4
+_PAUSE_S = 0.05
+
+
+class StoreProcess:
+    """Accepts connections, each served by a thread, until nobody needs the objects any more."""
+
+    def __init__(self, settings: Settings, life: Life) -> None:
+        options = settings.options
+        self._life, self._options = life, options
+        max_nbytes = options.max_nbytes or usable_nbytes() // _MEMORY_SHARE
+        self._table: Table = Table(repr(life.place), max_nbytes)
+        self._strangers = threading.BoundedSemaphore(_MAX_STRANGERS)
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._home = HomeWatch(options) if not life.is_home and options.address else None
+        self._local = _listen_here(life.place)
+        self._remote: socket.socket | None = None
+        if settings.listen is not None:
+            assert options.secret is not None
+            self._key = derived_key(
+                read_secret(options.secret, repr(life.place)), options.namespace
+            )
+            host, _, port = settings.listen.rpartition(":")
+            self._remote = listen(host.strip("[]"), int(port))
+
+    def run(self) -> None:
+        """Serve. Returns when this process is to end, and every file of it is gone."""
+        with selectors.DefaultSelector() as ready:
+            ready.register(self._local, selectors.EVENT_READ, self._welcome_local)
+            if self._remote is not None:
+                ready.register(self._remote, selectors.EVENT_READ, self._welcome_remote)
+            ready.register(self._wake, selectors.EVENT_READ, self._clear_wake)
+            address = "" if self._remote is None else text_of(self._remote)
+            self._life.announce(address, VERSION)
+            while True:
+                for key, _ in ready.select(_CHECK_S):
+                    key.data()
+                if not self._goes_on() and self._life.end():
+                    return
+
+    def _goes_on(self) -> bool:
+        self._table.sweep()
+        if self._home is not None:
+            return self._home.is_there()
+        return self._life.goes_on(has_objects=self._table.totals().objects > 0)
+
+    def _clear_wake(self) -> None:
+        os.eventfd_read(self._wake)
+
+    def _wake_up(self) -> None:
+        os.eventfd_write(self._wake, 1)
+
+    def _welcome_local(self) -> None:
+        sock = _accept(self._local)
+        # The directory is private already: this is against a mistake with its mode.
+        if sock is not None and _peer_uid(sock) == os.geteuid():
+            self._start(Session(sock, self._table, None, self._wake_up).serve)
+        elif sock is not None:
+            sock.close()
+
+    def _welcome_remote(self) -> None:
+        assert self._remote is not None
+        sock = _accept(self._remote)
+        if sock is not None and self._strangers.acquire(blocking=False):
+            self._start(lambda: self._meet(sock))
+        elif sock is not None:
+            sock.close()
+
+    def _meet(self, sock: socket.socket) -> None:
+        try:
+            tune(sock)
+            challenge(sock, self._key, _HANDSHAKE_S)
+            sock.settimeout(None)
+        except (RefusedError, WireError, EOFError, OSError):
+            sock.close()
+            return
+        finally:
+            self._strangers.release()
+        Session(sock, self._table, self._options.network(sock), self._wake_up).serve()
+
+    @staticmethod
+    def _start(serve: Callable[[], None]) -> None:
+        threading.Thread(target=serve, daemon=True).start()
+
+
+def _accept(listener: socket.socket) -> socket.socket | None:
+    try:
+        return listener.accept()[0]
+    except OSError:
+        # The client is gone again, or this process has no free descriptor: that ends when
+        # some client goes, and meanwhile must not take a whole processor.
+        time.sleep(_PAUSE_S)
+        return None
+
+
+def _listen_here(place: Place) -> socket.socket:
+    path = place.file(SOCKET)
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.bind(path)
+    except OSError as exc:
+        asked = f"directory {place.path}"
+        raise ConfigError(asked, f"no socket can be made in it ({exc})") from exc
+    sock.listen(128)
+    return sock
+
+
+def _peer_uid(sock: socket.socket) -> int:
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    uid: int = struct.unpack("3i", credentials)[1]
+    return uid
+
+
+def main(arguments: list[str]) -> int:
+    """Be a store process. ``arguments``: settings, directory, descriptor of the lock."""
+    settings = Settings.parse(arguments[0])
+    life = Life.begin("ucx", arguments[1], int(arguments[2]))
+    try:
+        process = StoreProcess(settings, life)
+    except (ConfigError, OSError, SecretNotFoundError, UnsafeSecretError) as exc:
+        print(exc, file=sys.stderr)
+        return 1
+    process.run()
+    # Threads still serve clients, which see their connections end now.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
