@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import tempfile
@@ -96,7 +95,7 @@ class Forwarder:
         host, _, port = target.rpartition(":")
         self._target = (host, int(port))
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = "127.0.0.1:%d" % self._listener.getsockname()[1]
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.cut_after: int | None = None
         """Bytes from the server after which one connection is cut, once."""
         self.connections = 0
@@ -136,9 +135,3 @@ def forwarder(networked: UCXConnector) -> Iterator[Forwarder]:
     made = Forwarder(networked.config()["address"])
     yield made
     made.close()
-
-
-@pytest.fixture(autouse=True)
-def leaves_no_descriptors() -> Iterator[None]:
-    yield
-    assert len(os.listdir("/proc/self/fd")) < 500

@@ -17,14 +17,6 @@ class TestWithinANode(ConnectorContract):
     capabilities = CAPABILITIES
 
 
-class TestWithAPort(ConnectorContract):
-    capabilities = CAPABILITIES
-
-    @pytest.fixture
-    def connector(self, networked: UCXConnector) -> UCXConnector:
-        return networked
-
-
 class TestBetweenNodes(ConnectorContract):
     capabilities = CAPABILITIES
     owns_medium = False

@@ -33,6 +33,8 @@ __all__ = ["Client", "Connection", "connect_local", "connect_remote"]
 _GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 _SLOWEST_NBYTES_PER_S = 10_000_000
 _MAX_IDLE = 16
+# The first channel of a store process: it loads UCX, half a second on an idle machine.
+_LOAD_S = 20.0
 _LOST = (EOFError, ConnectionError, ChannelError)
 
 
@@ -69,7 +71,7 @@ def connect_remote(options: Options, address: str, timeout: float) -> socket.soc
         sock = dial(address, timeout)
     except OSError as exc:
         advice = "See that its owner is open, and that a firewall lets this node through."
-        raise ConnectorUnavailableError(where, _reason(exc), advice) from exc
+        raise ConnectorUnavailableError(where, _found(exc, timeout), advice) from exc
     try:
         respond(sock, key, timeout)
     except RefusedError as exc:
@@ -80,7 +82,7 @@ def connect_remote(options: Options, address: str, timeout: float) -> socket.soc
     except (EOFError, OSError, WireError) as exc:
         sock.close()
         advice = "See what listens there, and that both have one version of this package."
-        raise ConnectorUnavailableError(where, _reason(exc), advice) from exc
+        raise ConnectorUnavailableError(where, _found(exc, timeout), advice) from exc
     sock.settimeout(timeout)
     return sock
 
@@ -163,7 +165,9 @@ class Connection:
         if self._channel is None:
             channel = Channel(self.sock, Side.CLIENT, self._network)
             tag = os.urandom(8)
+            self.sock.settimeout(self._timeout + _LOAD_S)
             answer = self.ask(Frame(Code.CHANNEL, body=tag + channel.address))
+            self.sock.settimeout(self._timeout)
             if answer.code is not Code.DONE:
                 raise ChannelError(bytes(answer.body).decode("utf-8", "replace"))
             channel.connect(bytes(answer.body), int.from_bytes(tag, "little"))
@@ -236,7 +240,8 @@ class Client:
             self._drop(connection)
             if self._closed:
                 raise ClosedError(self._where) from exc
-            raise ConnectorUnavailableError(self._where, self._found(exc), _advice(exc)) from exc
+            found = _found(exc, self._timeout)
+            raise ConnectorUnavailableError(self._where, found, _advice(exc)) from exc
         except BaseException:
             # An interrupt, say: the rest of an answer would be taken for the next one.
             self._drop(connection)
@@ -293,13 +298,10 @@ class Client:
             self._all.discard(connection)
         connection.close()
 
-    def _found(self, exc: Exception) -> str:
-        if isinstance(exc, TimeoutError):
-            return f"it did not answer within {self._timeout:g} s"
-        return _reason(exc)
 
-
-def _reason(exc: Exception) -> str:
+def _found(exc: Exception, timeout: float) -> str:
+    if isinstance(exc, TimeoutError) and not isinstance(exc, ChannelError):
+        return f"it did not answer within {timeout:g} s"
     if isinstance(exc, EOFError):
         return "it closed the connection"
     if isinstance(exc, OSError):

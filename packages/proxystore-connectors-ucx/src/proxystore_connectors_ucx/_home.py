@@ -13,7 +13,7 @@ from proxystore_connectors_ucx._wire import Code, Frame, Link, WireError
 
 __all__ = ["HomeWatch"]
 
-_GRACE_S = 10.0
+_GRACE_S = 5.0
 _DIAL_S = 1.0
 _GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 
@@ -31,7 +31,7 @@ class HomeWatch:
         self._last_seen = time.monotonic()
 
     def is_there(self) -> bool:
-        """Whether the owner's store process answered within the last 10 s. Takes up to 1 s."""
+        """Whether the owner's store process answered within the last 5 s. Takes up to 1 s."""
         if self._sock is None or _is_gone(self._sock):
             self._sock = self._dial()
         now = time.monotonic()

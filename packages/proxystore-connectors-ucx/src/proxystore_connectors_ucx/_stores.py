@@ -129,9 +129,7 @@ class Stores:
             return self._clients.setdefault(address, client)
 
     def _client_here(self) -> Client:
-        return Client(
-            repr(self._place), self._connect_here, lambda _: None, self.options.timeout
-        )
+        return Client(repr(self._place), self._connect_here, lambda _: None, self.options.timeout)
 
     def _client_there(self, address: str) -> Client:
         options = self.options

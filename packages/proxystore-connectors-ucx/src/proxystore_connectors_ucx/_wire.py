@@ -75,9 +75,7 @@ class OtherVersionError(WireError):
 
     def __init__(self, version: int) -> None:
         self.version = version
-        super().__init__(
-            f"it speaks version {version} of its protocol, and this process {VERSION}"
-        )
+        super().__init__(f"it speaks version {version} of its protocol, and this process {VERSION}")
 
 
 class Frame(NamedTuple):

@@ -1,0 +1,206 @@
+"""What happens when processes are killed, stopped or slow: an error that says so, never a hang."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from proxystore.errors import ConnectorUnavailableError, MediumGoneError
+from proxystore.serving import Place
+from proxystore_connectors_ucx import UCXConnector
+
+LARGE = 64 << 20
+Pid = Callable[[UCXConnector], int]
+
+
+def ended(pid: int, within: float = 10.0) -> bool:
+    """Whether a process that is not our child ends in time."""
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                if file.read().rpartition(")")[2].split()[0] == "Z":
+                    return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def store_pid_or_none(connector: UCXConnector) -> int | None:
+    found = Place("ucx", connector.config()["namespace"]).announced()
+    return None if found is None else found.pid
+
+
+def kill_store(connector: UCXConnector, store_pid: Pid) -> None:
+    pid = store_pid(connector)
+    os.kill(pid, signal.SIGKILL)
+    assert ended(pid)
+
+
+@pytest.fixture
+def client() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts processes that use a connector until they are killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(connector: UCXConnector, body: str) -> subprocess.Popen[str]:
+        script = (
+            "from proxystore_connectors_ucx import UCXConnector\n"
+            f"c = UCXConnector.from_config({connector.config()!r})\n{body}"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-Ic", script],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def line_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def test_objects_of_a_killed_store_process_are_reported_lost(
+    connector: UCXConnector, store_pid: Pid
+) -> None:
+    key = connector.put(b"in memory")
+    kill_store(connector, store_pid)
+    with pytest.raises(MediumGoneError, match="died"):
+        connector.get(key)
+
+
+def test_a_put_starts_a_killed_store_process_anew(connector: UCXConnector, store_pid: Pid) -> None:
+    lost = connector.put(b"lost")
+    kill_store(connector, store_pid)
+    key = connector.put(bytes(LARGE))
+    assert len(connector.get(key) or b"") == LARGE
+    assert connector.get(lost) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("operation", ["c.evict(c.put(bytes(64 << 20)))", "c.get(k)"])
+def test_who_moves_an_object_while_the_store_process_is_killed_gets_an_error(
+    connector: UCXConnector,
+    store_pid: Pid,
+    client: Callable[..., subprocess.Popen[str]],
+    operation: str,
+) -> None:
+    connector.put(b"so that a process runs")
+    process = client(
+        connector,
+        "k = c.put(bytes(64 << 20)); print('on', flush=True)\n"
+        "from proxystore.errors import ConnectorUnavailableError\n"
+        "try:\n"
+        f"    while True: {operation}; print('on', flush=True)\n"
+        "except ConnectorUnavailableError as e: print(type(e).__name__, flush=True)",
+    )
+    said = line_of(process)
+    # Killed between two puts, it is started anew without a word: then once more.
+    while said == "on":
+        assert line_of(process)
+        os.kill(store_pid(connector), signal.SIGKILL)
+        while (said := line_of(process)) == "on" and store_pid_or_none(connector) is None:
+            pass
+    assert said in {"ConnectorUnavailableError", "MediumGoneError"}
+    assert process.wait(10) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("operation", ["c.evict(c.put(b))", "c.get(k)"])
+def test_a_client_killed_in_the_middle_of_an_object_disturbs_nobody(
+    connector: UCXConnector,
+    store_pid: Pid,
+    client: Callable[..., subprocess.Popen[str]],
+    operation: str,
+) -> None:
+    key = connector.put(bytes(LARGE))
+    pid = store_pid(connector)
+    process = client(
+        connector,
+        "b = bytes(256 << 20); k = c.put(b, ttl=60); print('on', flush=True)\n"
+        f"while True: print('on', flush=True); {operation}",
+    )
+    assert line_of(process) == "on"
+    assert line_of(process) == "on"
+    process.kill()
+    process.wait()
+    assert len(connector.get(key) or b"") == LARGE
+    assert store_pid(connector) == pid
+
+
+@pytest.mark.slow
+def test_a_store_process_that_does_not_answer_is_an_error_in_time(
+    opened: Callable[..., UCXConnector], store_pid: Pid
+) -> None:
+    made = opened(UCXConnector(timeout=0.5))
+    key = made.put(bytes(LARGE))
+    pid = store_pid(made)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for operation in (lambda: made.get(key), lambda: made.put(b"x")):
+            with pytest.raises(ConnectorUnavailableError, match=r"0\.5 s"):
+                operation()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert len(made.get(key) or b"") == LARGE
+
+
+def test_a_wait_ends_with_an_error_when_the_store_process_is_killed(
+    connector: UCXConnector, store_pid: Pid
+) -> None:
+    connector.put(b"so that a process runs")
+    raised: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            connector.wait(connector.new_key())
+        except ConnectorUnavailableError as exc:
+            raised.append(exc)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    kill_store(connector, store_pid)
+    waiting.join(10)
+    assert len(raised) == 1
+
+
+@pytest.mark.slow
+def test_when_its_owner_is_killed_the_store_process_ends(
+    client: Callable[..., subprocess.Popen[str]], connector: UCXConnector
+) -> None:
+    process = client(
+        connector,
+        "o = UCXConnector(namespace='orphan'); o.put(b'x'); print('on', flush=True)\n"
+        "import time; time.sleep(60)",
+    )
+    assert line_of(process) == "on"
+    found = Place("ucx", "orphan").announced()
+    assert found is not None
+    process.kill()
+    assert ended(found.pid)
+    assert not os.path.exists(Place("ucx", "orphan").path)
+
+
+def test_what_put_returned_for_is_there_after_its_writer_was_killed(
+    connector: UCXConnector, client: Callable[..., subprocess.Popen[str]]
+) -> None:
+    process = client(connector, "print(c.put(bytes(3 << 20)).object_id, flush=True); input()")
+    key = connector.new_key(line_of(process))
+    process.kill()
+    assert len(connector.get(key) or b"") == 3 << 20

@@ -1,0 +1,183 @@
+"""Between nodes: who is let in, what is told apart, what survives a cut."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxystore.errors import ConnectorUnavailableError, SecretNotFoundError
+from proxystore.serving import Place
+from proxystore_connectors_ucx import UCXConnector
+
+LARGE = 3 << 20
+Remote = Callable[..., UCXConnector]
+
+
+def test_objects_go_both_ways_and_live_where_they_were_put(
+    networked: UCXConnector, remote: Remote
+) -> None:
+    other = remote()
+    here, there = networked.put(bytes(LARGE)), other.put(b"x" * LARGE)
+    assert bytes(other.get(here) or b"") == bytes(LARGE)
+    assert bytes(networked.get(there) or b"") == b"x" * LARGE
+    assert here.at == ""
+    assert there.at not in {"", networked.config()["address"]}
+    networked.evict(there)
+    assert not other.exists(there)
+
+
+def test_a_wait_is_told_of_an_object_on_another_node(
+    networked: UCXConnector, remote: Remote
+) -> None:
+    other, key = remote(), networked.new_key()
+    setting = threading.Timer(0.05, networked.set, (key, b"here"))
+    setting.start()
+    assert other.wait(key, timeout=10.0)
+    setting.join()
+
+
+@pytest.mark.parametrize("which", ["secret", "namespace"])
+def test_who_holds_another_secret_is_refused(
+    remote: Remote, runtime: str, networked: UCXConnector, which: str
+) -> None:
+    wrong = Path(runtime) / "wrong"
+    wrong.write_text("another secret")
+    wrong.chmod(0o600)
+    options = {"secret": f"file:{wrong}"} if which == "secret" else {"namespace": "another"}
+    with pytest.raises(ConnectorUnavailableError, match="secret") as caught:
+        remote(**options).get(networked.put(b"x"))
+    assert "another secret" not in str(caught.value)
+
+
+def test_a_secret_that_is_not_on_this_node_is_named(
+    remote: Remote, runtime: str, networked: UCXConnector
+) -> None:
+    with pytest.raises(SecretNotFoundError, match="missing"):
+        remote(secret=f"file:{runtime}/missing").get(networked.put(b"x"))
+
+
+def test_where_nobody_listens_the_error_names_host_and_port(
+    remote: Remote, networked: UCXConnector
+) -> None:
+    with pytest.raises(ConnectorUnavailableError, match=r"127\.0\.0\.1:1: .*refused.*firewall"):
+        remote(address="127.0.0.1:1").get(networked.put(b"x"))
+
+
+@pytest.mark.parametrize("cut_after", [0, 1, 38, 90, 150, 300])
+@pytest.mark.parametrize("nbytes", [10_000, LARGE])
+def test_a_get_that_is_cut_off_is_completed_or_an_error(
+    remote: Remote, networked: UCXConnector, forwarder: Any, cut_after: int, nbytes: int
+) -> None:
+    payload = os.urandom(nbytes)
+    key = networked.put(payload)
+    other = remote(address=forwarder.address)
+    forwarder.cut_after = cut_after
+    try:
+        found = other.get(key)
+    except ConnectorUnavailableError:
+        # A cut handshake looks like a refusal: nothing is asked again by itself.
+        assert cut_after < 90
+        found = other.get(key)
+    assert bytes(found or b"") == payload
+
+
+@pytest.mark.parametrize("cut_after", [1, 80, 107, 130, 200])
+def test_a_set_that_is_cut_off_is_whole_or_absent(
+    remote: Remote, networked: UCXConnector, forwarder: Any, cut_after: int
+) -> None:
+    payload, key = os.urandom(LARGE), networked.new_key()
+    other = remote(address=forwarder.address)
+    forwarder.cut_after = cut_after
+    try:
+        other.set(key, payload)
+    except ConnectorUnavailableError:
+        found = networked.get(key)
+        assert found is None or bytes(found) == payload
+    else:
+        assert bytes(networked.get(key) or b"") == payload
+
+
+def test_a_connection_that_was_cut_while_idle_is_made_anew(
+    remote: Remote, networked: UCXConnector, forwarder: Any
+) -> None:
+    other = remote(address=forwarder.address)
+    key = networked.put(bytes(LARGE))
+    assert other.get(key) is not None
+    forwarder.cut_after = 10
+    assert len(other.get(key) or b"") == LARGE
+    assert forwarder.connections == 2
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        yield made
+
+
+def answering(listener: socket.socket, words: bytes) -> threading.Thread:
+    """Somebody else's server, that says ``words`` to whoever connects."""
+
+    def serve() -> None:
+        client, _ = listener.accept()
+        with client, contextlib.suppress(ConnectionError):
+            client.sendall(words)
+            while client.recv(1 << 16):
+                pass
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (b"PXucx\x07" + bytes(32), "version 7"),
+        (b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3 and more", "does not speak"),
+        (b"PXucx\x01" + bytes(32) + bytes(32), "secret"),
+        (b"", "1 s"),
+    ],
+)
+def test_another_server_at_the_address_is_told_apart(
+    remote: Remote, networked: UCXConnector, listener: socket.socket, words: bytes, said: str
+) -> None:
+    answering(listener, words)
+    other = remote(address=f"127.0.0.1:{listener.getsockname()[1]}", timeout=1.0)
+    with pytest.raises(ConnectorUnavailableError, match=said):
+        other.get(networked.put(b"x"))
+
+
+def test_a_store_process_of_another_version_is_an_error(connector: UCXConnector) -> None:
+    connector.put(b"x")
+    place = Place("ucx", connector.config()["namespace"])
+    address = Path(place.file("address"))
+    address.write_text(address.read_text().replace('"protocol": 1', '"protocol": 2'))
+    other = UCXConnector.from_config(connector.config())
+    with pytest.raises(ConnectorUnavailableError, match="version 2"):
+        other.put(b"x")
+
+
+@pytest.mark.slow
+def test_the_processes_of_other_nodes_end_when_the_owner_closes(
+    networked: UCXConnector, remote: Remote, runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote().put(b"x")
+    monkeypatch.setenv("PROXYSTORE_RUNTIME_DIR", f"{runtime}/there")
+    place = Place("ucx", networked.config()["namespace"])
+    found = place.announced()
+    assert found is not None
+    watched = os.pidfd_open(found.pid)
+    networked.close()
+    poll = select.poll()
+    poll.register(watched, select.POLLIN)
+    assert poll.poll(20_000)
+    os.close(watched)
+    assert not Path(place.path).exists()
