@@ -143,8 +143,7 @@ class Channel:
     @property
     def address(self) -> bytes:
         """What the other side connects to."""
-        address: bytes = self._worker.address.tobytes()
-        return address
+        return bytes(memoryview(self._worker.address))
 
     def connect(self, address: bytes, tag: int) -> None:
         """Connect to the worker at ``address``.

@@ -141,7 +141,7 @@ class UCXConnector(Connector[UCXKey]):
         pieces = pieces_of(payload)
         at = self._started(lambda: self._stores.here()[0])
         key = UCXKey(question.object_id, at)
-        self._write(key, question, pieces)
+        self._write(key, question, pieces, fresh=True)
         return key
 
     def put_batch(self, payloads: Sequence[Payload], *, ttl: float | None = None) -> list[UCXKey]:
@@ -282,7 +282,9 @@ class UCXConnector(Connector[UCXKey]):
         answer = client.ask(lambda connection: connection.read(question), repeatable=True)
         return answer.body if answer.code is Code.DONE else None
 
-    def _write(self, key: UCXKey, question: Frame, pieces: Sequence[BytesLike]) -> None:
+    def _write(
+        self, key: UCXKey, question: Frame, pieces: Sequence[BytesLike], *, fresh: bool = False
+    ) -> None:
         nbytes = sum(map(len, pieces))
         question = question._replace(nbytes=nbytes)
 
@@ -292,8 +294,10 @@ class UCXConnector(Connector[UCXKey]):
             return connection.ask(question, pieces)
 
         client = self._stores.at(key.at)
-        answer = self._started(lambda: client.ask(ask))
-        if answer.code is Code.ALREADY_SET:
+        # A fresh key can be set again: nobody else knows it, so what is there already is this
+        # very object.
+        answer = self._started(lambda: client.ask(ask, repeatable=fresh))
+        if answer.code is Code.ALREADY_SET and not fresh:
             raise KeyAlreadySetError(repr(key))
         if answer.code is Code.NOT_SET:
             raise KeyNotSetError(repr(key))
