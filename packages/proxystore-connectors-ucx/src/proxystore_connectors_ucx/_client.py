@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -35,7 +36,7 @@ _SLOWEST_NBYTES_PER_S = 10_000_000
 _MAX_IDLE = 16
 # The first channel of a store process: it loads UCX, half a second on an idle machine.
 _LOAD_S = 20.0
-_LOST = (EOFError, ConnectionError, ChannelError)
+_PAUSE_S = 0.01
 
 
 def connect_local(path: str, timeout: float) -> socket.socket:
@@ -216,38 +217,36 @@ class Client:
 
         Args:
             question: Asks, and gives the answer.
-            repeatable: Whether asking twice does no harm: then it is asked once more if
-                the connection is lost meanwhile.
+            repeatable: Whether asking again does no harm: then it is asked until ``timeout``
+                has passed if the connection is lost meanwhile.
 
         Raises:
             ClosedError: `close` was called.
             ConnectorUnavailableError: There is no way to the store process, or it
                 was lost meanwhile, or does not answer in time.
         """
-        try:
-            return self._ask_once(question)
-        except ConnectorUnavailableError as exc:
-            lost = isinstance(exc.__cause__, _LOST) and not isinstance(exc.__cause__, TimeoutError)
-            if not (repeatable and lost):
+        deadline = time.monotonic() + self._timeout
+        while True:
+            connection = self._taken() or self._opened()
+            try:
+                answer = question(connection)
+            except (EOFError, OSError, WireError, ChannelError) as exc:
+                self._drop(connection)
+                if self._closed:
+                    raise ClosedError(self._where) from exc
+                lost = not isinstance(exc, (TimeoutError, WireError))
+                if not (repeatable and lost and time.monotonic() < deadline):
+                    found = _found(exc, self._timeout)
+                    raise ConnectorUnavailableError(self._where, found, _advice(exc)) from exc
+            except BaseException:
+                # An interrupt, say: the rest of an answer would be taken for the next one.
+                self._drop(connection)
                 raise
-        return self._ask_once(question)
-
-    def _ask_once(self, question: Callable[[Connection], Frame]) -> Frame:
-        connection = self._taken() or self._opened()
-        try:
-            answer = question(connection)
-        except (EOFError, OSError, WireError, ChannelError) as exc:
-            self._drop(connection)
-            if self._closed:
-                raise ClosedError(self._where) from exc
-            found = _found(exc, self._timeout)
-            raise ConnectorUnavailableError(self._where, found, _advice(exc)) from exc
-        except BaseException:
-            # An interrupt, say: the rest of an answer would be taken for the next one.
-            self._drop(connection)
-            raise
-        self._give_back(connection)
-        return answer
+            else:
+                self._give_back(connection)
+                return answer
+            # A process that is killed accepts connections until it is dead.
+            time.sleep(_PAUSE_S)
 
     def close(self) -> None:
         """Close every connection. Who waits for an answer gets `ClosedError`. Idempotent."""
