@@ -132,7 +132,7 @@ class Connection:
             return answer._replace(body=memoryview(answer.body))
         memory = allocate(answer.nbytes)
         self._opened().receive([memory], self._patience(answer.nbytes))
-        return Frame(Code.DONE, body=memory)
+        return answer._replace(code=Code.DONE, body=memory)
 
     def wait(self, question: Frame) -> Frame:
         """The answer to a ``question`` that takes as long as it says."""

@@ -160,11 +160,14 @@ class UCXConnector(Connector[UCXKey]):
         return keys
 
     def get(self, key: UCXKey) -> BytesLike | None:
+        return self.get_with_generation(key)[0]
+
+    def get_with_generation(self, key: UCXKey) -> tuple[BytesLike | None, int | None]:
         return self._read(key, 0, WHOLE)
 
     def get_range(self, key: UCXKey, offset: int, length: int) -> BytesLike | None:
         check_range(offset, length)
-        return self._read(key, min(offset, WHOLE), min(length, WHOLE - 1))
+        return self._read(key, min(offset, WHOLE), min(length, WHOLE - 1))[0]
 
     def get_batch(self, keys: Sequence[UCXKey]) -> list[BytesLike | None]:
         self._check_open()
@@ -275,12 +278,12 @@ class UCXConnector(Connector[UCXKey]):
         client = self._stores.at(key.at)
         return client.ask(lambda connection: connection.ask(question), repeatable=True)
 
-    def _read(self, key: UCXKey, offset: int, length: int) -> BytesLike | None:
+    def _read(self, key: UCXKey, offset: int, length: int) -> tuple[BytesLike | None, int | None]:
         self._check_open()
         question = Frame(Code.GET, checked(key).object_id, length, offset)
         client = self._stores.at(key.at)
         answer = client.ask(lambda connection: connection.read(question), repeatable=True)
-        return answer.body if answer.code is Code.DONE else None
+        return (answer.body, answer.number) if answer.code is Code.DONE else (None, None)
 
     def _write(
         self, key: UCXKey, question: Frame, pieces: Sequence[BytesLike], *, fresh: bool = False

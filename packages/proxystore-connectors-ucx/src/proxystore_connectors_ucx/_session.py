@@ -154,10 +154,10 @@ class Session:
         else:
             data = entry.data[question.number : question.number + question.nbytes]
         if len(data) <= INLINE_NBYTES:
-            return Frame(Code.DONE, nbytes=len(data), body=data)
+            return Frame(Code.DONE, nbytes=len(data), number=entry.generation, body=data)
         if self._channel is None:
             return Frame(Code.CHANNEL_FIRST)
-        self._link.send(Frame(Code.GO, nbytes=len(data)))
+        self._link.send(Frame(Code.GO, nbytes=len(data), number=entry.generation))
         # No deadline, for the same reason: a slow client may still read. Nor an answer
         # after it: who has all bytes knows that it has.
         self._channel.send([data], None)
