@@ -167,6 +167,9 @@ def test_any_frame_is_answered_or_ends_its_own_connection(
         Frame(Code.SET, "x", seconds=-1.0),
         Frame(Code.CHANNEL, body=b"short"),
         Frame(Code.CHANNEL, body=os.urandom(8)),
+        # What ended a store process, before addresses were checked.
+        Frame(Code.CHANNEL, body=bytes(8) + b"\x02"),
+        Frame(Code.CHANNEL, body=bytes(24) + os.urandom(100)),
         Frame(Code.DONE),
     ],
 )

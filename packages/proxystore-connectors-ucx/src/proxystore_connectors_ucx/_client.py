@@ -26,6 +26,8 @@ from proxystore_connectors_ucx._wire import (
     Link,
     OtherVersionError,
     WireError,
+    checked_address,
+    pack_address,
     pack_lengths,
 )
 
@@ -167,11 +169,11 @@ class Connection:
             channel = Channel(self.sock, Side.CLIENT, self._network)
             tag = os.urandom(8)
             self.sock.settimeout(self._timeout + _LOAD_S)
-            answer = self.ask(Frame(Code.CHANNEL, body=tag + channel.address))
+            answer = self.ask(Frame(Code.CHANNEL, body=tag + pack_address(channel.address)))
             self.sock.settimeout(self._timeout)
             if answer.code is not Code.DONE:
                 raise ChannelError(bytes(answer.body).decode("utf-8", "replace"))
-            channel.connect(bytes(answer.body), int.from_bytes(tag, "little"))
+            channel.connect(checked_address(answer.body), int.from_bytes(tag, "little"))
             self._channel = channel
         return self._channel
 

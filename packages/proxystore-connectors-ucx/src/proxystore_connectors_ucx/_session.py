@@ -26,7 +26,9 @@ from proxystore_connectors_ucx._wire import (
     Frame,
     Link,
     WireError,
+    checked_address,
     lengths_of,
+    pack_address,
 )
 
 __all__ = ["Session", "Table"]
@@ -34,7 +36,7 @@ __all__ = ["Session", "Table"]
 Table: TypeAlias = ObjectTable[memoryview]
 
 _GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR
-_ADDRESS_TAG_NBYTES = 8
+_TAG_NBYTES = 8
 
 
 class Session:
@@ -205,15 +207,15 @@ class Session:
         return bool(ready)
 
     def _open_channel(self, question: Frame) -> Frame:
-        body = bytes(question.body)
-        tag = int.from_bytes(body[:_ADDRESS_TAG_NBYTES], "little")
+        tag = int.from_bytes(question.body[:_TAG_NBYTES], "little")
+        address = checked_address(question.body[_TAG_NBYTES:])
         try:
             channel = Channel(self._sock, Side.STORE, self._network)
         except ConnectorUnavailableError as exc:
             return Frame(Code.FAILED, body=str(exc).encode()[:INLINE_NBYTES])
         self._channel = channel
-        channel.connect(body[_ADDRESS_TAG_NBYTES:], tag)
-        return Frame(Code.DONE, body=channel.address)
+        channel.connect(address, tag)
+        return Frame(Code.DONE, body=pack_address(channel.address))
 
     def _stay(self, question: Frame) -> Frame:
         # The store process of another node, which ends when this one does.

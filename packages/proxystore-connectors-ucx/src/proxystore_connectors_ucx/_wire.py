@@ -11,6 +11,7 @@ import math
 import socket
 import struct
 from collections.abc import Iterable
+from hashlib import blake2b
 from typing import NamedTuple
 
 from proxystore.connectors.keys import is_id
@@ -26,7 +27,9 @@ __all__ = [
     "Link",
     "OtherVersionError",
     "WireError",
+    "checked_address",
     "lengths_of",
+    "pack_address",
     "pack_lengths",
 ]
 
@@ -40,6 +43,7 @@ WHOLE = (1 << 64) - 1
 _MAGIC = b"PXuc"
 _HEADER = struct.Struct("<4sBBBxIQQd")
 _BUFFER_NBYTES = 1 << 14
+_DIGEST_NBYTES = 16
 
 
 class Code(enum.IntEnum):
@@ -190,3 +194,25 @@ def lengths_of(frame: Frame) -> list[int]:
     if len(body) % 8 or not 0 < len(lengths) <= MAX_PIECES or sum(lengths) != frame.nbytes:
         raise WireError("it announced pieces that are not the object")
     return lengths
+
+
+def pack_address(address: bytes) -> bytes:
+    """The address of a UCX worker, as a body that `checked_address` reads."""
+    return _digest(address) + address
+
+
+def checked_address(body: BytesLike) -> bytes:
+    """The address in ``body``, as it was packed.
+
+    Raises:
+        WireError: It is damaged. UCX must not see it, for it ends the process or
+            never returns.
+    """
+    address = bytes(body[_DIGEST_NBYTES:])
+    if bytes(body[:_DIGEST_NBYTES]) != _digest(address):
+        raise WireError("it sent a damaged address")
+    return address
+
+
+def _digest(address: bytes) -> bytes:
+    return blake2b(address, digest_size=_DIGEST_NBYTES, person=b"ucx address").digest()
