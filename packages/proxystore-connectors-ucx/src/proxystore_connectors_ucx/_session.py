@@ -7,7 +7,7 @@ import os
 import select
 import socket
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from proxystore.errors import (
     ConnectorUnavailableError,
@@ -31,12 +31,24 @@ from proxystore_connectors_ucx._wire import (
     pack_address,
 )
 
-__all__ = ["Session", "Table"]
+__all__ = ["Host", "Session", "Table"]
 
 Table: TypeAlias = ObjectTable[memoryview]
 
 _GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 _TAG_NBYTES = 8
+
+
+class Host(Protocol):
+    """What a session needs of the store process around it."""
+
+    def leave(self) -> None:
+        """A client says that the owner has let go."""
+        ...
+
+    def stay(self, sock: socket.socket) -> None:
+        """The store process of another node wants to hear when this one ends."""
+        ...
 
 
 class Session:
@@ -48,7 +60,7 @@ class Session:
         sock: Connected, and authenticated if it came from another node.
         table: The objects.
         network: How the client reaches this process; `None` from the same node.
-        leave: Called when a client says that the owner has let go.
+        host: The store process.
     """
 
     def __init__(
@@ -56,9 +68,9 @@ class Session:
         sock: socket.socket,
         table: Table,
         network: Network | None,
-        leave: Callable[[], None],
+        host: Host,
     ) -> None:
-        self._sock, self._table, self._network, self._leave = sock, table, network, leave
+        self._sock, self._table, self._network, self._host = sock, table, network, host
         self._link = Link(sock)
         self._channel: Channel | None = None
         self._answers: dict[Code, Callable[[Frame], Frame | None]] = {
@@ -218,12 +230,11 @@ class Session:
         return Frame(Code.DONE, body=pack_address(channel.address))
 
     def _stay(self, question: Frame) -> Frame:
-        # The store process of another node, which ends when this one does.
-        self._sock.settimeout(None)
+        self._host.stay(self._sock)
         return Frame(Code.DONE)
 
     def _left(self, question: Frame) -> Frame:
-        self._leave()
+        self._host.leave()
         return Frame(Code.DONE)
 
     def _require_channel(self) -> Channel:

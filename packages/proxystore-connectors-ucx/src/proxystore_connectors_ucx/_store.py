@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from proxystore.errors import ConfigError, SecretNotFoundError, UnsafeSecretError
 from proxystore.host.memory import usable_nbytes
@@ -20,7 +21,7 @@ from proxystore_connectors_ucx._home import HomeWatch
 from proxystore_connectors_ucx._network import listen, text_of, tune
 from proxystore_connectors_ucx._session import Session, Table
 from proxystore_connectors_ucx._settings import SOCKET, Settings
-from proxystore_connectors_ucx._wire import VERSION, WireError
+from proxystore_connectors_ucx._wire import VERSION, Code, Frame, Link, WireError
 
 __all__ = ["StoreProcess"]
 
@@ -39,6 +40,7 @@ class StoreProcess:
         self._life, self._options = life, options
         max_nbytes = options.max_nbytes or usable_nbytes() // _MEMORY_SHARE
         self._table: Table = Table(repr(life.place), max_nbytes)
+        self._others: list[socket.socket] = []
         self._strangers = threading.BoundedSemaphore(_MAX_STRANGERS)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._home = HomeWatch(options) if not life.is_home and options.address else None
@@ -65,7 +67,22 @@ class StoreProcess:
                 for key, _ in ready.select(_CHECK_S):
                     key.data()
                 if not self._goes_on() and self._life.end():
+                    self._say_goodbye()
                     return
+
+    def leave(self) -> None:
+        """As `Host.leave`: look at once whether to go on."""
+        os.eventfd_write(self._wake, 1)
+
+    def stay(self, sock: socket.socket) -> None:
+        """As `Host.stay`."""
+        self._others.append(sock)
+
+    def _say_goodbye(self) -> None:
+        for sock in self._others:
+            # Those that have gone meanwhile.
+            with suppress(OSError):
+                Link(sock).send(Frame(Code.LEAVE))
 
     def _goes_on(self) -> bool:
         self._table.sweep()
@@ -76,14 +93,11 @@ class StoreProcess:
     def _clear_wake(self) -> None:
         os.eventfd_read(self._wake)
 
-    def _wake_up(self) -> None:
-        os.eventfd_write(self._wake, 1)
-
     def _welcome_local(self) -> None:
         sock = _accept(self._local)
         # The directory is private already: this is against a mistake with its mode.
         if sock is not None and _peer_uid(sock) == os.geteuid():
-            self._start(Session(sock, self._table, None, self._wake_up).serve)
+            self._start(Session(sock, self._table, None, self).serve)
         elif sock is not None:
             sock.close()
 
@@ -105,7 +119,7 @@ class StoreProcess:
             return
         finally:
             self._strangers.release()
-        Session(sock, self._table, self._options.network(sock), self._wake_up).serve()
+        Session(sock, self._table, self._options.network(sock), self).serve()
 
     @staticmethod
     def _start(serve: Callable[[], None]) -> None:
