@@ -1,0 +1,12 @@
+"""The connector keeps the contract: everything here comes from the kit."""
+
+from __future__ import annotations
+
+from proxystore.abc import Capability
+from proxystore.testing import ConnectorContract
+
+
+class TestDAOSContract(ConnectorContract):
+    """On the fixture `connector` of conftest.py."""
+
+    capabilities = frozenset({Capability.CROSS_PROCESS, Capability.RANGED})

@@ -1,0 +1,16 @@
+"""The example in the README runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.mark.fake_only
+def test_the_example_runs(container: Any) -> None:
+    page = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(example, "README.md", "exec"), {})
