@@ -1,0 +1,70 @@
+"""The store process of a node: ``python -m proxystore_connectors_margo._server``.
+
+Arguments: where to listen, how many bytes to keep, the address of the home (empty on the
+owner's node), and what `proxystore.serving.ensure_running` adds.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from proxystore.errors import ConnectorUnavailableError
+from proxystore.serving import Life, ObjectTable
+from proxystore_connectors_margo._client import Client
+from proxystore_connectors_margo._library import Library
+from proxystore_connectors_margo._messages import RPC_NAME, VERSION, Op, Word
+from proxystore_connectors_margo._service import Service, Stored
+
+__all__ = ["main"]
+
+_CHECK_SECONDS = 1.0
+_HOME_TIMEOUT = 2.0
+_HOME_GONE_SECONDS = 10.0
+
+
+class _Home:
+    """The store process of the owner's node, seen from another node."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        protocol = address.partition("://")[0].partition(";")[0]
+        self._client = Client(protocol, "the owner's store process", _HOME_TIMEOUT)
+        self._heard = time.monotonic()
+
+    def lives(self) -> bool:
+        """Whether it said so within the last 10 s."""
+        try:
+            (word, *_) = self._client.call(self._address, Op.LIVES, "")
+        except ConnectorUnavailableError:
+            return time.monotonic() - self._heard < _HOME_GONE_SECONDS
+        self._heard = time.monotonic()
+        return word is Word.OK
+
+
+def _goes_on(life: Life, home: _Home | None, service: Service) -> bool:
+    if home is not None:
+        return home.lives()
+    return life.goes_on(has_objects=service.has_objects)
+
+
+def main(listen: str, max_nbytes: str, home_address: str, path: str, lock_fd: str) -> None:
+    """Serve until the owner is gone. In this thread, so that no two handlers interleave."""
+    life = Life.begin("margo", path, int(lock_fd))
+    library = Library.load("the store process")
+    # A thread of its own for handlers: this one is in Python, and not in Margo's loop.
+    engine = library.engine(listen, library.server, use_progress_thread=True, num_rpc_threads=1)
+    table: ObjectTable[Stored] = ObjectTable(repr(life.place), int(max_nbytes))
+    service = Service(library, engine, table)
+    engine.register(RPC_NAME, service.receive)
+    life.announce(str(engine.address), VERSION)
+    home = _Home(home_address) if home_address else None
+    while True:
+        closed = service.work(_CHECK_SECONDS)
+        if (closed or life.is_due()) and not _goes_on(life, home, service) and life.end():
+            break
+    engine.finalize()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
