@@ -1,4 +1,8 @@
-"""The Margo that the tests use: the real one where it imports, else a stand-in, said in the header."""
+"""The Margo that the tests use: the real one where it imports, else a stand-in.
+
+The header of the output says which. It is a stand-in of Margo's, not of ours: the
+store processes of these tests are real.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -23,8 +26,6 @@ try:
 except ImportError:
     # On sys.path, and so on that of the processes that the kit and the connector start.
     sys.path.append(str(Path(__file__).parent / "fake"))
-    import mochi
-
     importlib.invalidate_caches()
     margo = importlib.import_module("mochi.margo")
 
@@ -35,6 +36,14 @@ def pytest_report_header() -> str:
     if IS_FAKE:
         return "mochi.margo: fake (no Mochi here), engines of several processes on unix sockets"
     return f"mochi.margo: real, {margo.__file__}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not IS_FAKE:
+        only = pytest.mark.skip(reason="it is about what only the stand-in can be told to do")
+        for item in items:
+            if item.get_closest_marker("fake_only"):
+                item.add_marker(only)
 
 
 @pytest.fixture(name="margo")
@@ -49,7 +58,8 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setenv("PROXYSTORE_RUNTIME_DIR", f"{folder}/run")
         monkeypatch.setenv("MOCHI_FAKE_ROOT", folder)
         yield Path(folder)
-        assert not Path(folder, "finalized-in-a-child").exists(), "a child ended its parent's engine"
+        ended = Path(folder, "finalized-in-a-child").exists()
+        assert not ended, "a forked child ended the engine of its parent"
 
 
 @pytest.fixture
@@ -81,10 +91,6 @@ def kill(eventually: Callable[[Callable[[], bool]], bool]) -> Callable[[MargoCon
 
 @pytest.fixture
 def connector() -> Iterator[MargoConnector]:
-    with MargoConnector() as connector:
+    """Over $MARGO_PROTOCOL, for a host with fabrics; shared memory otherwise."""
+    with MargoConnector(protocol=os.environ.get("MARGO_PROTOCOL", "na+sm")) as connector:
         yield connector
-
-
-def pytest_unconfigure() -> None:
-    with suppress(ValueError):
-        sys.path.remove(str(Path(__file__).parent / "fake"))

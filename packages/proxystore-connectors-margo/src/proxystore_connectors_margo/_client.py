@@ -11,7 +11,7 @@ from typing import Any
 from proxystore.errors import ConnectorUnavailableError, MediumFullError, MediumGoneError
 from proxystore.host.forks import remake_in_child
 from proxystore_connectors_margo._library import Library
-from proxystore_connectors_margo._messages import RPC_NAME, VERSION, Op, Word
+from proxystore_connectors_margo._messages import ANSWERS, RPC_NAME, VERSION, Op, Word
 
 __all__ = ["Answer", "Client"]
 
@@ -20,8 +20,6 @@ Answer = tuple[Any, ...]
 
 # A large object may take longer than the timeout, but not at less than 10 MB/s.
 _NBYTES_PER_SECOND = 10e6
-
-_WORDS = frozenset(word.value for word in Word)
 
 # Engines that a forked child got from its parent. Never let go of: their finalizer
 # would wait for threads that the child does not have.
@@ -92,7 +90,7 @@ class Client:
                 raise self._gone(address) from exc
             request = (VERSION, op.value, object_id, *handles, *arguments)
             answer = engine.register(RPC_NAME).on(peer)(*request, timeout=limit * 1000)
-        return self._read(answer, address, nbytes)
+        return self._read(op, answer, address, nbytes)
 
     def close(self) -> None:
         """Let go of the engine when no thread calls through it any more. Idempotent."""
@@ -136,7 +134,7 @@ class Client:
             ) from exc
 
     # Any: what came from another process.
-    def _read(self, answer: Any, address: str, nbytes: int) -> Answer:
+    def _read(self, op: Op, answer: Any, address: str, nbytes: int) -> Answer:
         where = f"{self._where} at {address}"
         match answer:
             case (Word.FULL.value, str(advice)):
@@ -150,8 +148,10 @@ class Client:
             case (Word.FAILED.value, str(found)):
                 advice = "See the log of the store process, and try again."
                 raise ConnectorUnavailableError(where, found, advice)
-            case (str(word), *rest) if word in _WORDS:
-                return (Word(word), *rest)
+            case (str(text), *rest):
+                for word, types in ANSWERS[op].items():
+                    if text == word.value and tuple(map(type, rest)) == types:
+                        return (word, *rest)
         found = f"it answered {answer!r:.80}, which is no answer of this protocol"
         raise ConnectorUnavailableError(where, found, "See what listens at that address.")
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
 from proxystore.abc import Acknowledgement, Capability, Connector, Medium
-from proxystore.connectors.keys import checked_id, expected_key, fresh_id, is_id
+from proxystore.connectors.keys import expected_key, fresh_id, is_id
 from proxystore.connectors.options import check_range, checked_ttl
 from proxystore.errors import (
     ClosedError,
@@ -32,6 +32,7 @@ from proxystore_connectors_margo._protocol import Protocol
 
 __all__ = ["MargoConnector", "MargoKey"]
 
+_EXPECTED_ID = "1 to 64 characters of A-Z, a-z, 0-9, '_' and '-', and an address"
 # After which a wait is asked again, so that a dead store process is noticed.
 _WAIT_SECONDS = 2.0
 _CAPABILITIES = frozenset({
@@ -126,8 +127,8 @@ class MargoConnector(Connector[MargoKey]):
     def _set_up(self, options: Options) -> None:
         self._options = options
         self._processes = Processes(options)
-        self._client = Client(options.protocol.value, f"margo://{options.namespace}",
-                              options.timeout)  # fmt: skip
+        where = f"margo://{options.namespace}"
+        self._client = Client(options.protocol.value, where, options.timeout)
 
     def __repr__(self) -> str:
         return f"<MargoConnector {self._options.namespace} over {self._options.protocol.value}>"
@@ -184,9 +185,7 @@ class MargoConnector(Connector[MargoKey]):
         """As `Deferrable.new_key`. The object will be on the owner's node."""
         self._check_open()
         name = fresh_id() if object_id is None else object_id
-        if not isinstance(name, str) or not is_id(name):
-            raise InvalidKeyError(repr(name), "1 to 64 characters of A-Z, a-z, 0-9, '_' and '-'")
-        return MargoKey(name, self._processes.home())
+        return _checked(MargoKey(name, self._processes.home()))
 
     def set(self, key: MargoKey, payload: Payload, *, ttl: float | None = None) -> None:
         buffers = list(exposable(payload))
@@ -288,7 +287,7 @@ class MargoConnector(Connector[MargoKey]):
         if found is not None:
             # It would notice by itself, up to a second later.
             with contextlib.suppress(ConnectorUnavailableError):
-                self._client.call(found.address, Op.CLOSED, "")
+                self._client.call(found.address, Op.CLOSED, place.namespace)
 
     def _reachable(self) -> Options:
         """The options, with the address of the home, if other nodes can use it."""
@@ -312,13 +311,11 @@ class MargoConnector(Connector[MargoKey]):
     # Any: arguments of a request.
     def _ask(self, key: MargoKey, op: Op, *arguments: Any, **options: Any) -> Answer:
         self._check_open()
-        object_id = checked_id(key, MargoKey)
-        if not isinstance(key.address, str) or not is_address(key.address):
-            raise InvalidKeyError(repr(key), expected_key(MargoKey))
+        address = _checked(key).address
         try:
-            return self._client.call(key.address, op, object_id, *arguments, **options)
+            return self._client.call(address, op, key.id, *arguments, **options)
         except ConnectorUnavailableError:
-            self._processes.forget(key.address)
+            self._processes.forget(address)
             raise
 
     def _stat(self, key: MargoKey) -> tuple[int, int] | None:
@@ -345,3 +342,17 @@ class MargoConnector(Connector[MargoKey]):
                     # Replaced since the key was made.
                     continue
             return None
+
+
+# Any: what a caller passed as a key, which may be anything.
+def _checked(key: Any) -> MargoKey:
+    """``key`` as it is.
+
+    Raises:
+        InvalidKeyError: It could not have come from a `MargoConnector`.
+    """
+    match key:
+        case MargoKey(str(object_id), str(address), int() | None):
+            if is_id(object_id) and is_address(address):
+                return key
+    raise InvalidKeyError(repr(key), f"{expected_key(MargoKey)}, of {_EXPECTED_ID}")

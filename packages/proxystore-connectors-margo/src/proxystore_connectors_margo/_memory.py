@@ -17,10 +17,16 @@ def allocated(nbytes: int) -> memoryview:
     """``nbytes`` of private, writable memory.
 
     Mapped where it is much: a `bytearray` is filled with zeros first.
+
+    Raises:
+        MemoryError: There is not so much.
     """
     if nbytes < _MAPPED_FROM:
         return memoryview(bytearray(nbytes))
-    return memoryview(mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+    try:
+        return memoryview(mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+    except (OSError, OverflowError) as exc:
+        raise MemoryError(f"There is no memory for an object of {nbytes} bytes.") from exc
 
 
 def exposable(payload: Payload) -> Iterator[memoryview]:

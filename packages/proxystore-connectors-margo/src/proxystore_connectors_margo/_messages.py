@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 
-__all__ = ["RPC_NAME", "VERSION", "Op", "Word"]
+__all__ = ["ANSWERS", "RPC_NAME", "VERSION", "Op", "Word"]
 
 RPC_NAME = "proxystore"
 VERSION = 1
@@ -31,16 +31,16 @@ class Op(enum.Enum):
     WAIT = "wait"
     """``seconds``: answered when the object is there, or after that time."""
     LIVES = "lives"
-    """Asked of the home, about itself: does its owner live? The identifier is empty."""
+    """Asked of the home, with the namespace as identifier: is it still the home of that?"""
     CLOSED = "closed"
-    """From the owner, when it has let go. The identifier is empty."""
+    """From the owner, when it has let go of the namespace, which is the identifier."""
 
 
 class Word(enum.Enum):
     """How an answer begins."""
 
     OK = "ok"
-    """To `Op.STAT` with ``nbytes, generation``."""
+    """To `Op.STAT` with the size and the generation."""
     ABSENT = "absent"
     SET_ALREADY = "set already"
     RESIZED = "resized"
@@ -51,3 +51,19 @@ class Word(enum.Enum):
     """With what happened."""
     OTHER_VERSION = "other version"
     """With the one that the store process speaks."""
+
+
+_FOUND: dict[Word, tuple[type, ...]] = {Word.OK: (), Word.ABSENT: ()}
+
+ANSWERS: dict[Op, dict[Word, tuple[type, ...]]] = {
+    Op.SET: {Word.OK: (), Word.SET_ALREADY: ()},
+    Op.REPLACE: _FOUND,
+    Op.READ: {**_FOUND, Word.RESIZED: (int,)},
+    Op.STAT: {Word.OK: (int, int), Word.ABSENT: ()},
+    Op.EVICT: {Word.OK: ()},
+    Op.TOUCH: _FOUND,
+    Op.WAIT: _FOUND,
+    Op.LIVES: _FOUND,
+    Op.CLOSED: _FOUND,
+}
+"""What can be answered to each operation, but for errors, and the types of what comes with it."""

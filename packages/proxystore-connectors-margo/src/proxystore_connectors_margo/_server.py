@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 
-from proxystore.errors import ConnectorUnavailableError
+from proxystore.errors import ConnectorUnavailableError, MediumGoneError
 from proxystore.serving import Life, ObjectTable
 from proxystore_connectors_margo._client import Client
 from proxystore_connectors_margo._library import Library
@@ -26,16 +26,18 @@ _HOME_GONE_SECONDS = 10.0
 class _Home:
     """The store process of the owner's node, seen from another node."""
 
-    def __init__(self, address: str) -> None:
-        self._address = address
+    def __init__(self, address: str, namespace: str) -> None:
+        self._address, self._namespace = address, namespace
         protocol = address.partition("://")[0].partition(";")[0]
         self._client = Client(protocol, "the owner's store process", _HOME_TIMEOUT)
         self._heard = time.monotonic()
 
     def lives(self) -> bool:
-        """Whether it said so within the last 10 s."""
+        """Whether it is there, or was within the last 10 s."""
         try:
-            (word, *_) = self._client.call(self._address, Op.LIVES, "")
+            (word, *_) = self._client.call(self._address, Op.LIVES, self._namespace)
+        except MediumGoneError:
+            return False
         except ConnectorUnavailableError:
             return time.monotonic() - self._heard < _HOME_GONE_SECONDS
         self._heard = time.monotonic()
@@ -55,10 +57,10 @@ def main(listen: str, max_nbytes: str, home_address: str, path: str, lock_fd: st
     # A thread of its own for handlers: this one is in Python, and not in Margo's loop.
     engine = library.engine(listen, library.server, use_progress_thread=True, num_rpc_threads=1)
     table: ObjectTable[Stored] = ObjectTable(repr(life.place), int(max_nbytes))
-    service = Service(library, engine, table)
+    service = Service(library, engine, table, life.place.namespace)
     engine.register(RPC_NAME, service.receive)
     life.announce(str(engine.address), VERSION)
-    home = _Home(home_address) if home_address else None
+    home = _Home(home_address, life.place.namespace) if home_address else None
     while True:
         closed = service.work(_CHECK_SECONDS)
         if (closed or life.is_due()) and not _goes_on(life, home, service) and life.end():

@@ -31,7 +31,7 @@ class Stored(NamedTuple):
     bulk: Any
 
 
-class _Refusal(Exception):
+class _RefusalError(Exception):
     """A request that cannot be served; `answer` says why."""
 
     def __init__(self, word: Word, *rest: object) -> None:
@@ -51,10 +51,14 @@ class Service:
         library: Margo.
         engine: That receives the requests.
         table: What it serves.
+        namespace: Whose objects these are.
     """
 
-    def __init__(self, library: Library, engine: Any, table: ObjectTable[Stored]) -> None:
-        self._library, self._engine, self._table = library, engine, table
+    def __init__(
+        self, library: Library, engine: Any, table: ObjectTable[Stored], namespace: str
+    ) -> None:
+        self._library, self._engine = library, engine
+        self._table, self._namespace = table, namespace
         self._requests: queue.SimpleQueue[tuple[Any, tuple[Any, ...]]] = queue.SimpleQueue()
         self._waits: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
@@ -80,7 +84,7 @@ class Service:
             return False
         try:
             answer = self._served(handle, *self._parsed(request))
-        except _Refusal as refusal:
+        except _RefusalError as refusal:
             answer = refusal.answer
         if answer is not None:
             self._respond(handle, answer)
@@ -89,35 +93,39 @@ class Service:
     def _parsed(self, request: tuple[Any, ...]) -> tuple[Op, str, list[Any]]:
         match request:
             case (int(version), *_) if version != VERSION:
-                raise _Refusal(Word.OTHER_VERSION, VERSION)
+                raise _RefusalError(Word.OTHER_VERSION, VERSION)
             case (int(), str(op), str(object_id), *arguments) if op in _OPS:
-                if is_id(object_id) or (not object_id and _OPS[op] in {Op.LIVES, Op.CLOSED}):
+                if is_id(object_id):
                     return _OPS[op], object_id, arguments
-        raise _Refusal(Word.FAILED, "this is no request of this protocol")
+        raise _RefusalError(Word.FAILED, "this is no request of this protocol")
 
     def _served(
         self, handle: Any, op: Op, object_id: str, arguments: list[Any]
     ) -> tuple[Any, ...] | None:
+        answer: tuple[Any, ...] | None
         match op, arguments:
             case Op.SET, [list(parts), ttl] if _is_ttl(ttl):
-                return self._set(handle, object_id, parts, ttl)
+                answer = self._set(handle, object_id, parts, ttl)
             case Op.REPLACE, [list(parts)]:
-                return self._replace(handle, object_id, parts)
+                answer = self._replace(handle, object_id, parts)
             case Op.READ, [bulk, int(offset), int(nbytes), int(total)]:
-                return self._read(handle, object_id, bulk, offset, nbytes, total)
+                answer = self._read(handle, object_id, bulk, offset, nbytes, total)
             case Op.STAT, []:
                 entry = self._found(object_id)
-                return Word.OK, entry.nbytes, entry.generation
+                answer = (Word.OK, entry.nbytes, entry.generation)
             case Op.EVICT, []:
                 self._table.evict(object_id)
-                return (Word.OK,)
+                answer = (Word.OK,)
             case Op.TOUCH, [ttl] if _is_ttl(ttl):
-                return (Word.OK if self._table.touch(object_id, ttl) else Word.ABSENT,)
+                answer = (Word.OK if self._table.touch(object_id, ttl) else Word.ABSENT,)
             case Op.WAIT, [float(seconds)] if 0 <= seconds <= _MAX_WAIT_SECONDS:
-                return self._wait(handle, object_id, seconds)
+                answer = self._wait(handle, object_id, seconds)
             case (Op.LIVES | Op.CLOSED), []:
-                return (Word.OK,)
-        raise _Refusal(Word.FAILED, f"these are no arguments of {op.value!r}")
+                # Another namespace may listen at an address that one has left.
+                answer = (Word.OK if object_id == self._namespace else Word.ABSENT,)
+            case _:
+                raise _RefusalError(Word.FAILED, f"these are no arguments of {op.value!r}")
+        return answer
 
     def _set(
         self, handle: Any, object_id: str, parts: list[Any], ttl: float | None
@@ -147,18 +155,18 @@ class Service:
                 case (_, int(size)) if size > 0:
                     nbytes += size
                 case _:
-                    raise _Refusal(Word.FAILED, "a part is a bulk handle and its size")
+                    raise _RefusalError(Word.FAILED, "a part is a bulk handle and its size")
         try:
             return self._table.reserve(nbytes)
         except MediumFullError as full:
-            raise _Refusal(Word.FULL, full.advice) from full
+            raise _RefusalError(Word.FULL, full.advice) from full
 
     def _pulled(self, handle: Any, parts: list[Any], room: Room) -> Stored:
         """The object whose parts the caller exposes."""
         try:
             memory = allocated(room.nbytes)
-        except (OSError, MemoryError) as exc:
-            raise _Refusal(Word.FULL, _NO_MEMORY) from exc
+        except MemoryError as exc:
+            raise _RefusalError(Word.FULL, _NO_MEMORY) from exc
         if not memory:
             return Stored(memory, None)
         try:
@@ -168,7 +176,7 @@ class Service:
                 self._transfer(self._library.pull, handle, remote, 0, bulk, at, nbytes)
                 at += nbytes
         except self._library.error as exc:
-            raise _Refusal(Word.FAILED, f"the object did not arrive ({exc})") from exc
+            raise _RefusalError(Word.FAILED, f"the object did not arrive ({exc})") from exc
         return Stored(memory, bulk)
 
     def _read(
@@ -178,13 +186,13 @@ class Service:
         if entry.nbytes != total:
             return Word.RESIZED, entry.nbytes
         if offset < 0 or nbytes < 0 or offset + nbytes > total:
-            raise _Refusal(Word.FAILED, "the object has no such part")
+            raise _RefusalError(Word.FAILED, "the object has no such part")
         if nbytes:
             local = entry.data.bulk
             try:
                 self._transfer(self._library.push, handle, bulk, 0, local, offset, nbytes)
             except self._library.error as exc:
-                raise _Refusal(Word.FAILED, f"the object did not arrive ({exc})") from exc
+                raise _RefusalError(Word.FAILED, f"the object did not arrive ({exc})") from exc
         return (Word.OK,)
 
     def _transfer(self, op: Any, handle: Any, remote: Any, at: int, *local: Any) -> None:
@@ -192,7 +200,7 @@ class Service:
             self._engine.transfer(op, handle.get_addr(), remote, at, *local)
         except (AttributeError, TypeError) as exc:
             # The caller sent something else in place of a handle.
-            raise _Refusal(Word.FAILED, f"no bulk handle: {remote!r:.80}") from exc
+            raise _RefusalError(Word.FAILED, f"no bulk handle: {remote!r:.80}") from exc
 
     def _wait(self, handle: Any, object_id: str, seconds: float) -> tuple[Any, ...] | None:
         def appeared() -> None:
@@ -218,7 +226,7 @@ class Service:
     def _found(self, object_id: str) -> Entry[Stored]:
         entry = self._table.find(object_id)
         if entry is None:
-            raise _Refusal(Word.ABSENT)
+            raise _RefusalError(Word.ABSENT)
         return entry
 
     def _respond(self, handle: Any, answer: tuple[Any, ...]) -> None:

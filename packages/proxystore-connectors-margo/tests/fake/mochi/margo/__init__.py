@@ -4,13 +4,14 @@ https://mochi.readthedocs.io/en/latest/pymargo.html says what an engine does. As
 arguments and answers of an RPC are pickled and unpickled, Bulk handles among them; an
 RPC that raises is never answered; `timeout` is in milliseconds; a buffer is exposed for
 reading, writing or both, within its bounds; an address that nobody has is not found.
-An engine does not come through a fork. Sockets are in $MOCHI_FAKE_ROOT.
+An engine does not come through a fork. Sockets are in $MOCHI_FAKE_ROOT, and
+the protocol in $MOCHI_FAKE_WITHOUT is not built in.
 """
 
 from __future__ import annotations
 
-from . import bulk, core
-from .core import Address, Engine, Handle, client, server
+from mochi.margo import bulk, core
+from mochi.margo.core import Address, Engine, Handle, client, server
 
 IS_FAKE = True
 

@@ -6,6 +6,7 @@ import pickle
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from typing import Any
 
 _LENGTHS = struct.Struct("<IQ")
@@ -24,15 +25,18 @@ class Connection:
             self.sock.sendall(_LENGTHS.pack(len(raw), len(body)) + raw)
             self.sock.sendall(body)
 
-    def receive(self) -> tuple[tuple[Any, ...], bytearray]:
-        """The next frame.
+    def receive(self, target: Callable[[tuple[Any, ...]], Any]) -> tuple[tuple[Any, ...], Any]:
+        """The next frame, whose body is read right into what ``target`` of its head is, if any.
 
         Raises:
             EOFError: There is none.
         """
-        head_nbytes, body_nbytes = _LENGTHS.unpack(self._exactly(_LENGTHS.size))
-        head = pickle.loads(self._exactly(head_nbytes))
-        return head, self._exactly(body_nbytes)
+        head_nbytes, body_nbytes = _LENGTHS.unpack(self._exactly(bytearray(_LENGTHS.size)))
+        head = pickle.loads(self._exactly(bytearray(head_nbytes)))
+        body = target(head) if body_nbytes else None
+        if body is None or len(body) != body_nbytes:
+            body = bytearray(body_nbytes)
+        return head, self._exactly(body)
 
     def close(self) -> None:
         try:
@@ -41,8 +45,8 @@ class Connection:
             pass
         self.sock.close()
 
-    def _exactly(self, nbytes: int) -> bytearray:
-        data = bytearray(nbytes)
+    # Any: writable memory, given back when it is full.
+    def _exactly(self, data: Any) -> Any:
         rest = memoryview(data)
         while rest:
             try:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ._wire import Connection, Pending
-from .bulk import Bulk, access, pull, xfer
+from mochi.margo._wire import Connection, Pending
+from mochi.margo.bulk import Bulk, access, pull, xfer
 
 
 class mode(enum.Enum):
@@ -40,13 +40,14 @@ class _Link:
 
     def __init__(self, engine: Engine, sock: socket.socket) -> None:
         self.connection, self.pending = Connection(sock), Pending()
+        self.targets: dict[int, memoryview] = {}
         self._engine = weakref.proxy(engine)
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
         try:
             while True:
-                head, body = self.connection.receive()
+                head, body = self.connection.receive(self._target)
                 kind, number, *rest = head
                 if kind == "answer":
                     self.pending.answer(number, (rest[0], body))
@@ -56,6 +57,17 @@ class _Link:
                     self._move(number, *rest, body)
         except (EOFError, OSError, ReferenceError):
             self.pending.break_off()
+
+    def _target(self, head: tuple[Any, ...]) -> memoryview | None:
+        """Where the bytes behind ``head`` belong."""
+        kind, number, *rest = head
+        if kind == "answer":
+            return self.targets.pop(number, None)
+        if kind != "move":
+            return None
+        _, bulk_id, offset, size = rest
+        bulk = self._engine._bulks.get(bulk_id)
+        return bulk and bulk.part(offset, size, written=True)
 
     def _move(
         self, number: int, op: xfer, bulk_id: int, offset: int, size: int, body: Any
@@ -68,11 +80,19 @@ class _Link:
         elif op is pull:
             self.connection.send(("answer", number, None), part)
         else:
-            part[:] = body
             self.connection.send(("answer", number, None))
 
-    def call(self, head: tuple[Any, ...], body: Any, timeout: float | None, name: str) -> Any:
+    def call(
+        self,
+        head: tuple[Any, ...],
+        body: Any,
+        timeout: float | None,
+        name: str,
+        into: memoryview | None = None,
+    ) -> Any:
         number = self.pending.ask()
+        if into is not None:
+            self.targets[number] = into
         try:
             self.connection.send((head[0], number, *head[1:]), body)
             code, answer = self.pending.wait(number, timeout)
@@ -146,13 +166,15 @@ class Engine:
         num_rpc_threads: int = 0,
     ) -> None:
         self._protocol, _, self._where = addr.partition("://")
-        self._pid = os.getpid()
+        self._pid, self._finalized = os.getpid(), False
+        self._socket: socket.socket | None = None
+        self._links: dict[str, _Link] = {}
+        self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        if self._protocol == os.environ.get("MOCHI_FAKE_WITHOUT"):
+            raise RuntimeError("margo_init() returned MARGO_INSTANCE_NULL")
         self._functions: dict[str, Callable[..., Any]] = {}
         self._bulks: weakref.WeakValueDictionary[int, Bulk] = weakref.WeakValueDictionary()
-        self._links: dict[str, _Link] = {}
         self._linking = threading.Lock()
-        self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._socket: socket.socket | None = None
         if mode is server:
             self._listen()
 
@@ -245,11 +267,13 @@ class Engine:
         if part is None:
             raise _failed(name, "HG_INVALID_ARG")
         head = ("move", op, origin_handle.bulk_id, origin_offset, size)
-        body = origin_addr._link.call(head, b"" if op is pull else part, 60.0, name)
-        if op is pull:
-            part[:] = body
+        into = part if op is pull else None
+        origin_addr._link.call(head, b"" if op is pull else part, 60.0, name, into)
 
     def finalize(self) -> None:
+        if self._finalized:
+            return
+        self._finalized = True
         if os.getpid() != self._pid:
             (Path(os.environ["MOCHI_FAKE_ROOT"]) / "finalized-in-a-child").touch()
             return
@@ -265,6 +289,12 @@ class Engine:
             link.connection.close()
 
     __del__ = finalize
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.finalize()
 
     def _check_fork(self) -> None:
         if os.getpid() != self._pid:
