@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import sys
 import threading
 import time
@@ -29,6 +30,7 @@ from proxystore.payload import Buffers
 from proxystore.serving import Place
 from proxystore.store import Store
 from proxystore_connectors_margo import MargoConnector, MargoKey, Protocol
+from proxystore_connectors_margo._server import Home
 
 Eventually = Callable[[Callable[[], bool]], bool]
 Kill = Callable[[MargoConnector], None]
@@ -322,11 +324,17 @@ def home() -> Iterator[MargoConnector]:
 
 
 @pytest.fixture
-def away(home: MargoConnector, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> MargoConnector:
+def away(
+    home: MargoConnector, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[MargoConnector]:
     """A connector as another node would have it: other files, and another node's name."""
     config = home.config() | {"node": ELSEWHERE}
     monkeypatch.setenv("PROXYSTORE_RUNTIME_DIR", str(runtime / "away"))
-    return MargoConnector.from_config(config)
+    with MargoConnector.from_config(config) as connector:
+        yield connector
+    found = Place("margo", config["namespace"]).announced()
+    if found is not None:
+        os.kill(found.pid, signal.SIGKILL)
 
 
 @pytest.mark.slow
@@ -347,13 +355,22 @@ def test_a_key_that_came_first_is_one_key_on_all_nodes(
 
 
 @pytest.mark.slow
-def test_a_store_process_away_ends_after_the_owner_closed(
+def test_a_home_lives_until_its_owner_closes(home: MargoConnector, eventually: Eventually) -> None:
+    address, namespace = home.config()["home"], home.config()["namespace"]
+    seen = Home(address, namespace, patience=0.1)
+    assert seen.lives()
+    assert not Home(address, "another", patience=0.1).lives()
+    home.close()
+    assert eventually(lambda: not seen.lives())
+
+
+@pytest.mark.slow
+def test_a_store_process_away_ends_when_its_home_is_of_another_namespace(
     home: MargoConnector, away: MargoConnector, eventually: Eventually
 ) -> None:
-    away.put(b"bytes")
-    place = Place("margo", home.config()["namespace"])
-    assert place.is_served()
-    home.close()
+    config = away.config() | {"namespace": "another"}
+    MargoConnector.from_config(config).put(b"bytes")
+    place = Place("margo", "another")
     assert eventually(lambda: not place.is_served())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,10 +33,15 @@ class Client:
         protocol: As Mercury names it.
         where: The medium, as a user would recognise it, for messages.
         timeout: Seconds until a call must have been answered.
+        has_ended: Asked of an address that gave no answer: whether the store process
+            there is known to have ended.
     """
 
-    def __init__(self, protocol: str, where: str, timeout: float) -> None:
+    def __init__(
+        self, protocol: str, where: str, timeout: float, has_ended: Callable[[str], bool]
+    ) -> None:
         self._protocol, self._where, self._timeout = protocol, where, timeout
+        self._has_ended = has_ended
         # Any: Margo's own, which has no types.
         self._engine: Any = None
         self._calls = 0
@@ -84,12 +89,9 @@ class Client:
             elif into is not None:
                 handles = (engine.create_bulk(into, library.write_only) if into else None,)
             limit = self._timeout + seconds + nbytes / _NBYTES_PER_SECOND
-            try:
-                peer = engine.lookup(address)
-            except library.error as exc:
-                raise self._gone(address) from exc
             request = (VERSION, op.value, object_id, *handles, *arguments)
-            answer = engine.register(RPC_NAME).on(peer)(*request, timeout=limit * 1000)
+            remote = engine.register(RPC_NAME).on(engine.lookup(address))
+            answer = remote(*request, timeout=limit * 1000)
         return self._read(op, answer, address, nbytes)
 
     def close(self) -> None:
@@ -111,6 +113,8 @@ class Client:
         try:
             yield engine
         except (library.error, TimeoutError) as exc:
+            if self._has_ended(address):
+                raise self._gone(address) from exc
             raise ConnectorUnavailableError(
                 f"{self._where} at {address}",
                 f"no answer after {time.monotonic() - start:.1f} s ({exc})",

@@ -127,8 +127,12 @@ class MargoConnector(Connector[MargoKey]):
     def _set_up(self, options: Options) -> None:
         self._options = options
         self._processes = Processes(options)
-        where = f"margo://{options.namespace}"
-        self._client = Client(options.protocol.value, where, options.timeout)
+        self._client = Client(
+            options.protocol.value,
+            f"margo://{options.namespace}",
+            options.timeout,
+            self._processes.has_ended,
+        )
 
     def __repr__(self) -> str:
         return f"<MargoConnector {self._options.namespace} over {self._options.protocol.value}>"
@@ -141,14 +145,9 @@ class MargoConnector(Connector[MargoKey]):
         address = self._processes.local()
         try:
             return self._put(address, payload, ttl)
-        except ConnectorUnavailableError:
-            # A store process that was killed is started again, and nobody knows the
-            # identifier of what the other may have stored: it is safe to put again.
-            self._processes.forget(address)
-            again = self._processes.local()
-            if again == address:
-                raise
-        return self._put(again, payload, ttl)
+        except MediumGoneError:
+            # It was killed. Another one is started; what it may have stored went with it.
+            return self._put(self._processes.local(), payload, ttl)
 
     def put_batch(
         self, payloads: Sequence[Payload], *, ttl: float | None = None
@@ -312,11 +311,7 @@ class MargoConnector(Connector[MargoKey]):
     def _ask(self, key: MargoKey, op: Op, *arguments: Any, **options: Any) -> Answer:
         self._check_open()
         address = _checked(key).address
-        try:
-            return self._client.call(address, op, key.id, *arguments, **options)
-        except ConnectorUnavailableError:
-            self._processes.forget(address)
-            raise
+        return self._client.call(address, op, key.id, *arguments, **options)
 
     def _stat(self, key: MargoKey) -> tuple[int, int] | None:
         match self._ask(key, Op.STAT):

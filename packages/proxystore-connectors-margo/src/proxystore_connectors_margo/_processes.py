@@ -73,13 +73,16 @@ class Processes:
             )
         return self._options.home
 
-    def forget(self, address: str) -> bool:
-        """Look for the local store process anew, if it was the one at ``address``."""
+    def has_ended(self, address: str) -> bool:
+        """Whether the store process at ``address`` was on this node, and has ended."""
         with self._finding:
-            was_it = address == self._address
-            if was_it:
+            was_local = address == self._address
+            if was_local:
+                # Looked for anew: there may be another one by now.
                 self._address = None
-        return was_it
+        found = self.place.announced()
+        was_here = was_local or not self._options.protocol.crosses_nodes
+        return was_here and (found is None or found.address != address)
 
     def _started(self) -> str:
         if self.is_home and self.place.owner() is Owner.GONE:

@@ -9,42 +9,51 @@ from __future__ import annotations
 import sys
 import time
 
-from proxystore.errors import ConnectorUnavailableError, MediumGoneError
+from proxystore.errors import ConnectorUnavailableError
 from proxystore.serving import Life, ObjectTable
 from proxystore_connectors_margo._client import Client
 from proxystore_connectors_margo._library import Library
 from proxystore_connectors_margo._messages import RPC_NAME, VERSION, Op, Word
 from proxystore_connectors_margo._service import Service, Stored
 
-__all__ = ["main"]
+__all__ = ["Home", "main"]
 
 _CHECK_SECONDS = 1.0
 _HOME_TIMEOUT = 2.0
-_HOME_GONE_SECONDS = 10.0
+# It serves one request at a time, and one may be of gigabytes.
+_PATIENCE_SECONDS = 30.0
 
 
-class _Home:
-    """The store process of the owner's node, seen from another node."""
+class Home:
+    """The store process of the owner's node, seen from another node.
 
-    def __init__(self, address: str, namespace: str) -> None:
-        self._address, self._namespace = address, namespace
+    Args:
+        address: Where it is.
+        namespace: That it is the home of.
+        patience: Seconds without an answer after which it is given up.
+    """
+
+    def __init__(
+        self, address: str, namespace: str, *, patience: float = _PATIENCE_SECONDS
+    ) -> None:
+        self._address, self._namespace, self._patience = address, namespace, patience
         protocol = address.partition("://")[0].partition(";")[0]
-        self._client = Client(protocol, "the owner's store process", _HOME_TIMEOUT)
+        where = "the owner's store process"
+        # Nothing on this node knows of another one's processes.
+        self._client = Client(protocol, where, _HOME_TIMEOUT, lambda _: False)
         self._heard = time.monotonic()
 
     def lives(self) -> bool:
-        """Whether it is there, or was within the last 10 s."""
+        """Whether it says so, or did when it was last heard, not long ago."""
         try:
             (word, *_) = self._client.call(self._address, Op.LIVES, self._namespace)
-        except MediumGoneError:
-            return False
         except ConnectorUnavailableError:
-            return time.monotonic() - self._heard < _HOME_GONE_SECONDS
+            return time.monotonic() - self._heard < self._patience
         self._heard = time.monotonic()
         return word is Word.OK
 
 
-def _goes_on(life: Life, home: _Home | None, service: Service) -> bool:
+def _goes_on(life: Life, home: Home | None, service: Service) -> bool:
     if home is not None:
         return home.lives()
     return life.goes_on(has_objects=service.has_objects)
@@ -60,7 +69,7 @@ def main(listen: str, max_nbytes: str, home_address: str, path: str, lock_fd: st
     service = Service(library, engine, table, life.place.namespace)
     engine.register(RPC_NAME, service.receive)
     life.announce(str(engine.address), VERSION)
-    home = _Home(home_address, life.place.namespace) if home_address else None
+    home = Home(home_address, life.place.namespace) if home_address else None
     while True:
         closed = service.work(_CHECK_SECONDS)
         if (closed or life.is_due()) and not _goes_on(life, home, service) and life.end():
