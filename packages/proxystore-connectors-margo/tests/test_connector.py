@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -265,11 +266,14 @@ def test_the_store_process_ends_when_its_owner_closes(eventually: Eventually) ->
 
 @pytest.mark.slow
 def test_the_store_process_ends_when_its_owner_is_killed(eventually: Eventually) -> None:
-    child = os.fork()
-    if not child:
-        MargoConnector(namespace="brief").put(b"bytes")
-        os.kill(os.getpid(), 9)
-    os.waitpid(child, 0)
+    code = (
+        f"import os, sys; sys.path[:] = {sys.path!r}\n"
+        "from proxystore_connectors_margo import MargoConnector\n"
+        "connector = MargoConnector(namespace='brief')\n"
+        "connector.put(b'bytes')\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     assert eventually(lambda: not Place("margo", "brief").is_served())
 
 
