@@ -83,7 +83,8 @@ def test_a_protocol_is_given_by_its_name_or_value(
     [
         ({"protocol": "ofi+tpc"}, "Did you mean 'ofi\\+tcp'"),
         ({"protocol": "ofi+verbs"}, "address="),
-        ({"protocol": "tcp", "address": "a b"}, "host"),
+        ({"protocol": "tcp", "address": "a b"}, "address"),
+        ({"protocol": "tcp", "interface": "a/b"}, "interface"),
         ({"protocol": "tcp", "port": 70000}, "port"),
         ({"address": "10.0.0.1", "interface": "ib0"}, "interface="),
         ({"timeout": 0}, "timeout"),
@@ -118,8 +119,8 @@ def test_a_url_of_another_form_is_refused(url: str) -> None:
 
 def test_every_option_survives_config_and_url(runtime: Path) -> None:
     config = {
-        "namespace": "n", "node": ELSEWHERE, "protocol": "ofi+tcp", "host": "ib0", "port": 5000,
-        "home": "ofi+tcp;ofi_rxm://[::1]:5000", "timeout": 2.5, "max_nbytes": 1000,
+        "namespace": "n", "node": ELSEWHERE, "protocol": "ofi+tcp", "interface": "ib0",
+        "port": 5000, "home": "ofi+tcp;ofi_rxm://[::1]:5000", "timeout": 2.5, "max_nbytes": 1000,
     }  # fmt: skip
     connector = MargoConnector.from_config(config)
     assert config == connector.config()
@@ -180,6 +181,17 @@ def test_an_object_that_was_replaced_by_one_of_another_size_is_read_whole(
     connector.replace(key, b"")
     assert b"" == read(connector, key)
     assert b"" == bytes(connector.get_range(key, 5, 5) or b"")
+
+
+def test_an_object_comes_with_its_generation(connector: MargoConnector) -> None:
+    key = connector.put(b"old")
+    first = connector.generation(key)
+    connector.replace(key, b"newer")
+    found, generation = connector.get_with_generation(key)
+    assert b"newer" == bytes(found or b"")
+    assert generation == connector.generation(key) != first
+    connector.evict(key)
+    assert (None, None) == connector.get_with_generation(key)
 
 
 def test_a_wrong_size_in_a_key_costs_a_round_trip_and_no_more(connector: MargoConnector) -> None:
@@ -323,7 +335,7 @@ def test_shared_memory_of_another_node_is_out_of_reach(connector: MargoConnector
 
 @pytest.fixture
 def home() -> Iterator[MargoConnector]:
-    with MargoConnector(protocol=Protocol.OFI_TCP) as connector:
+    with MargoConnector(protocol=Protocol.OFI_TCP, interface="lo") as connector:
         yield connector
 
 
@@ -361,9 +373,9 @@ def test_a_key_that_came_first_is_one_key_on_all_nodes(
 @pytest.mark.slow
 def test_a_home_lives_until_its_owner_closes(home: MargoConnector, eventually: Eventually) -> None:
     address, namespace = home.config()["home"], home.config()["namespace"]
-    seen = Home(address, namespace, patience=0.1)
+    seen = Home("ofi+tcp", address, namespace, patience=0.1)
     assert seen.lives()
-    assert not Home(address, "another", patience=0.1).lives()
+    assert not Home("ofi+tcp", address, "another", patience=0.1).lives()
     home.close()
     assert eventually(lambda: not seen.lives())
 
@@ -378,8 +390,21 @@ def test_a_store_process_away_ends_when_its_home_is_of_another_namespace(
     assert eventually(lambda: not place.is_served())
 
 
+@pytest.mark.parametrize("listening", [{"address": "127.0.0.1"}, {}])
+def test_without_an_interface_of_all_nodes_only_the_owners_keeps_objects(
+    listening: dict[str, str],
+) -> None:
+    with MargoConnector(protocol="ofi+tcp", **listening) as home:
+        other = MargoConnector.from_config(home.config() | {"node": ELSEWHERE})
+        if not listening:
+            with pytest.raises(ObjectOnOtherHostError, match="interface="):
+                other.put(b"bytes")
+            return
+        assert home.new_key("x").address == other.put(b"bytes").address
+
+
 def test_a_node_that_does_not_know_the_home_says_so() -> None:
-    config = {"namespace": "n", "node": ELSEWHERE, "protocol": "tcp"}
+    config = {"namespace": "n", "node": ELSEWHERE, "protocol": "tcp", "interface": "lo"}
     with pytest.raises(MediumGoneError, match="does not say where"):
         MargoConnector.from_config(config).put(b"bytes")
 

@@ -26,11 +26,33 @@ _NBYTES_PER_SECOND = 10e6
 _inherited: list[Any] = []
 
 
+class _Engine:
+    """An engine, with what is looked up in it once."""
+
+    # Any: Margo's own, which has no types.
+    def __init__(self, own: Any) -> None:
+        self.own = own
+        self.function = own.register(RPC_NAME)
+        self.peers: dict[str, Any] = {}
+
+    def remote(self, address: str) -> Any:
+        """What to call in the process at ``address``."""
+        peer = self.peers.get(address)
+        if peer is None:
+            peer = self.peers[address] = self.own.lookup(address)
+        return self.function.on(peer)
+
+    def finalize(self) -> None:
+        # Before the engine, without which they cannot be freed.
+        self.peers.clear()
+        self.own.finalize()
+
+
 class Client:
     """Calls store processes through one engine, made when it is needed. Thread safe.
 
     Args:
-        protocol: As Mercury names it.
+        engine: What an engine of Margo is given: a protocol, and where from.
         where: The medium, as a user would recognise it, for messages.
         timeout: Seconds until a call must have been answered.
         has_ended: Asked of an address that gave no answer: whether the store process
@@ -38,12 +60,11 @@ class Client:
     """
 
     def __init__(
-        self, protocol: str, where: str, timeout: float, has_ended: Callable[[str], bool]
+        self, engine: str, where: str, timeout: float, has_ended: Callable[[str], bool]
     ) -> None:
-        self._protocol, self._where, self._timeout = protocol, where, timeout
+        self._given, self._where, self._timeout = engine, where, timeout
         self._has_ended = has_ended
-        # Any: Margo's own, which has no types.
-        self._engine: Any = None
+        self._engine: _Engine | None = None
         self._calls = 0
         self._idle = threading.Condition()
         remake_in_child(self)
@@ -85,13 +106,12 @@ class Client:
             handles: tuple[Any, ...] = ()
             if buffers is not None:
                 mode = library.read_only
-                handles = ([(engine.create_bulk(each, mode), len(each)) for each in buffers],)
+                handles = ([(engine.own.create_bulk(each, mode), len(each)) for each in buffers],)
             elif into is not None:
-                handles = (engine.create_bulk(into, library.write_only) if into else None,)
+                handles = (engine.own.create_bulk(into, library.write_only) if into else None,)
             limit = self._timeout + seconds + nbytes / _NBYTES_PER_SECOND
             request = (VERSION, op.value, object_id, *handles, *arguments)
-            remote = engine.register(RPC_NAME).on(engine.lookup(address))
-            answer = remote(*request, timeout=limit * 1000)
+            answer = engine.remote(address)(*request, timeout=limit * 1000)
         return self._read(op, answer, address, nbytes)
 
     def close(self) -> None:
@@ -103,7 +123,7 @@ class Client:
             engine.finalize()
 
     @contextmanager
-    def _using(self, library: Library, address: str) -> Iterator[Any]:
+    def _using(self, library: Library, address: str) -> Iterator[_Engine]:
         start = time.monotonic()
         with self._idle:
             if self._engine is None:
@@ -113,6 +133,7 @@ class Client:
         try:
             yield engine
         except (library.error, TimeoutError) as exc:
+            engine.peers.pop(address, None)
             if self._has_ended(address):
                 raise self._gone(address) from exc
             raise ConnectorUnavailableError(
@@ -125,16 +146,15 @@ class Client:
                 self._calls -= 1
                 self._idle.notify_all()
 
-    # Any: the engine.
-    def _made(self, library: Library) -> Any:
+    def _made(self, library: Library) -> _Engine:
         try:
             # With a progress thread: callers of several threads wait at once.
-            return library.engine(self._protocol, library.client, use_progress_thread=True)
+            return _Engine(library.engine(self._given, library.client, use_progress_thread=True))
         except (library.error, RuntimeError) as exc:
             raise ConnectorUnavailableError(
                 self._where,
-                f"Margo cannot use protocol {self._protocol!r} here ({exc})",
-                "Run 'hg_info' to see which ones this host has.",
+                f"Margo cannot use {self._given!r} here ({exc})",
+                "Run 'hg_info' to see which protocols this host has.",
             ) from exc
 
     # Any: what came from another process.

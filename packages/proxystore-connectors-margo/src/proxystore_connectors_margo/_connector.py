@@ -12,7 +12,6 @@ from proxystore.connectors.keys import expected_key, fresh_id, is_id
 from proxystore.connectors.options import check_range, checked_ttl
 from proxystore.errors import (
     ClosedError,
-    ConfigError,
     ConnectorUnavailableError,
     InvalidKeyError,
     KeyAlreadySetError,
@@ -74,9 +73,10 @@ class MargoConnector(Connector[MargoKey]):
     Args:
         port: That store processes listen on; `None` is any. Not used for shared memory.
         protocol: How the bytes travel.
-        address: Of this node, to listen on; `None` is loopback.
+        address: Of this node, to listen on; `None` is loopback. Other nodes then put
+            their objects here.
         interface: Name of a network interface to listen on, in place of ``address``:
-            the same name on all nodes.
+            the same on all nodes, so that each keeps its own objects.
         timeout: Seconds until a call must have been answered; large objects get a
             second more for each 10 MB.
         namespace: 1 to 40 characters of ``[A-Za-z0-9_-]``; `None` makes a new one.
@@ -108,13 +108,12 @@ class MargoConnector(Connector[MargoKey]):
         clear: bool = True,
         adopt: bool = False,
     ) -> None:
-        if address is not None and interface is not None:
-            raise ConfigError("options address= and interface=", "name one of them")
         options = Options(
             namespace=fresh_id() if namespace is None else namespace,
             node=this_node(),
             protocol=Protocol.named(protocol),
-            host=address or interface,
+            address=address,
+            interface=interface,
             port=port,
             timeout=timeout,
             max_nbytes=max_nbytes,
@@ -128,7 +127,7 @@ class MargoConnector(Connector[MargoKey]):
         self._options = options
         self._processes = Processes(options)
         self._client = Client(
-            options.protocol.value,
+            options.protocol.calling(options.host),
             f"margo://{options.namespace}",
             options.timeout,
             self._processes.has_ended,
@@ -166,11 +165,14 @@ class MargoConnector(Connector[MargoKey]):
 
     def get(self, key: MargoKey) -> BytesLike | None:
         """As `Connector.get`: writable memory that is the caller's own."""
+        return self._read(key, 0, None)[0]
+
+    def get_with_generation(self, key: MargoKey) -> tuple[BytesLike | None, int | None]:
         return self._read(key, 0, None)
 
     def get_range(self, key: MargoKey, offset: int, length: int) -> BytesLike | None:
         check_range(offset, length)
-        return self._read(key, offset, length)
+        return self._read(key, offset, length)[0]
 
     def exists(self, key: MargoKey) -> bool:
         return self._stat(key) is not None
@@ -224,8 +226,8 @@ class MargoConnector(Connector[MargoKey]):
 
     @property
     def medium(self) -> Medium:
-        crosses = self._options.protocol.crosses_nodes
-        return Medium.NETWORK if crosses else Medium.SHARED_MEMORY
+        network = self._options.protocol.crosses_nodes
+        return Medium.NETWORK if network else Medium.SHARED_MEMORY
 
     @property
     def acknowledges(self) -> Acknowledgement:
@@ -236,7 +238,7 @@ class MargoConnector(Connector[MargoKey]):
     def url(self) -> str:
         """``margo://NAMESPACE?node=...``; `from_url` makes an equal connector of it.
 
-        Over a network it names the store process of this node, which is started for it.
+        With an address or interface it names the store process, which is started for it.
         """
         return self._reachable().to_url()
 
@@ -250,7 +252,7 @@ class MargoConnector(Connector[MargoKey]):
         return cls._attached(Options.from_url(url))
 
     def config(self) -> dict[str, Any]:
-        """As `Connector.config`. Over a network it starts the store process of this node."""
+        """As `Connector.config`. With an address or interface it starts the store process."""
         return self._reachable().to_config()
 
     @classmethod
@@ -291,7 +293,7 @@ class MargoConnector(Connector[MargoKey]):
     def _reachable(self) -> Options:
         """The options, with the address of the home, if other nodes can use it."""
         options = self._options
-        if options.home is None and options.protocol.crosses_nodes and not self._closed:
+        if options.home is None and options.crosses_nodes and not self._closed:
             options = self._options = options._replace(home=self._processes.home())
         return options
 
@@ -319,24 +321,27 @@ class MargoConnector(Connector[MargoKey]):
                 return nbytes, generation
         return None
 
-    def _read(self, key: MargoKey, offset: int, length: int | None) -> BytesLike | None:
+    def _read(
+        self, key: MargoKey, offset: int, length: int | None
+    ) -> tuple[BytesLike | None, int | None]:
+        """A part of an object, and the generation that it is of."""
         total: int | None = key.nbytes
         while True:
             if not isinstance(total, int):
                 found = self._stat(key)
                 if found is None:
-                    return None
+                    return None, None
                 total, _ = found
             start = min(offset, total)
             nbytes = total - start if length is None else min(length, total - start)
             into = allocated(nbytes)
             match self._ask(key, Op.READ, start, nbytes, total, into=into):
-                case (Word.OK,):
-                    return into
+                case (Word.OK, int(generation)):
+                    return into, generation
                 case (Word.RESIZED, int(total)):
                     # Replaced since the key was made.
                     continue
-            return None
+            return None, None
 
 
 # Any: what a caller passed as a key, which may be anything.

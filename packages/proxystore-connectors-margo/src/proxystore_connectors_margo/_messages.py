@@ -40,7 +40,7 @@ class Word(enum.Enum):
     """How an answer begins."""
 
     OK = "ok"
-    """To `Op.STAT` with the size and the generation."""
+    """To `Op.STAT` with the size and the generation, to `Op.READ` with the latter."""
     ABSENT = "absent"
     SET_ALREADY = "set already"
     RESIZED = "resized"
@@ -58,7 +58,7 @@ _FOUND: dict[Word, tuple[type, ...]] = {Word.OK: (), Word.ABSENT: ()}
 ANSWERS: dict[Op, dict[Word, tuple[type, ...]]] = {
     Op.SET: {Word.OK: (), Word.SET_ALREADY: ()},
     Op.REPLACE: _FOUND,
-    Op.READ: {**_FOUND, Word.RESIZED: (int,)},
+    Op.READ: {Word.OK: (int,), Word.ABSENT: (), Word.RESIZED: (int,)},
     Op.STAT: {Word.OK: (int, int), Word.ABSENT: ()},
     Op.EVICT: {Word.OK: ()},
     Op.TOUCH: _FOUND,

@@ -26,8 +26,9 @@ _is_address = re.compile(r"[a-z0-9_+;,]{1,32}://[A-Za-z0-9_.:\[\]%-]{1,128}").fu
 _is_host = re.compile(r"[A-Za-z0-9_.:\[\]%-]{1,128}").fullmatch
 
 _READERS = {
-    "host": str,
+    "address": str,
     "home": str,
+    "interface": str,
     "max_nbytes": int,
     "node": str,
     "port": int,
@@ -48,14 +49,26 @@ class Options(NamedTuple):
     node: Node
     """Where the owner is."""
     protocol: Protocol = Protocol.SM_SHM
-    host: str | None = None
-    """Address or network interface that the store processes listen on; `None` is loopback."""
+    address: str | None = None
+    """Of ``node``, for its store process to listen on."""
+    interface: str | None = None
+    """Name of a network interface of every node, in place of ``address``."""
     port: int | None = None
     home: str | None = None
     """Address of the store process on ``node``, where other nodes can reach it."""
     timeout: float = DEFAULT_TIMEOUT
     max_nbytes: int | None = None
     """That a store process keeps; `None` is a quarter of its memory."""
+
+    @property
+    def host(self) -> str | None:
+        """What an engine on this node uses: an address, an interface, or `None` for loopback."""
+        return self.interface or (self.address if self.node.is_here() else None)
+
+    @property
+    def crosses_nodes(self) -> bool:
+        """Whether other nodes can reach the store process of ``node``."""
+        return self.protocol.crosses_nodes and (self.address or self.interface) is not None
 
     def to_config(self) -> dict[str, Any]:
         """The namespace, the node, and what differs from the defaults, as plain values."""
@@ -111,9 +124,17 @@ class Options(NamedTuple):
         Raises:
             ConfigError: A value cannot be.
         """
-        self.protocol.listening(self.host, self.port)
+        if not (self.protocol.has_loopback or self.address or self.interface):
+            raise ConfigError(
+                f"option protocol={self.protocol.value!r} of connector 'margo'",
+                "it has no loopback: name the address= or interface= of its fabric. Whoever "
+                "reaches that port can run code in the store process (see the README)",
+            )
+        if self.address and self.interface:
+            raise ConfigError("options address= and interface= of connector 'margo'", "name one")
         wrong = {
-            "host": self.host is None or _is_host(self.host),
+            "address": self.address is None or _is_host(self.address),
+            "interface": self.interface is None or _is_host(self.interface),
             "port": self.port is None or self.port in _PORTS,
             "home": self.home is None or is_address(self.home),
             "timeout": math.isfinite(self.timeout) and self.timeout > 0,

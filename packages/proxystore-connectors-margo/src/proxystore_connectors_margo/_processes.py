@@ -36,20 +36,24 @@ class Processes:
         """Return if this node can reach the namespace.
 
         Raises:
-            ObjectOnOtherHostError: It is in shared memory of another node.
+            ObjectOnOtherHostError: It is in shared memory, or on loopback, of another node.
         """
-        if not (self.is_home or self._options.protocol.crosses_nodes):
+        if not (self.is_home or self._options.crosses_nodes):
             here, node = this_node(), self._options.node
-            medium = f"Margo's shared memory (namespace {self._options.namespace!r})"
+            medium = f"a store process without address= or interface= ({self.place.namespace})"
             raise ObjectOnOtherHostError(medium, node.host, here.host)
 
     def local(self) -> str:
         """The address of the store process of this node, which is started if there is none.
 
+        That of the home, where other nodes cannot listen: only an interface is of all nodes.
+
         Raises:
             MediumGoneError: This is the owner's node, and the owner is gone.
             ConnectorUnavailableError: The process cannot be started.
         """
+        if not self.is_home and self._options.interface is None:
+            return self.home()
         with self._finding:
             if self._address is None:
                 self._address = self._started()
@@ -92,7 +96,10 @@ class Processes:
                 "Keep the store that made it open until every proxy was used.",
             )
         options = self._options
-        listen = options.protocol.listening(options.host, options.port)
-        home = "" if self.is_home else self.home()
-        command = ("-m", _SERVER, listen, str(options.max_nbytes or usable_nbytes() // 4), home)
+        engines = (
+            options.protocol.listening(options.host, options.port),
+            options.protocol.calling(options.host),
+        )
+        max_nbytes = str(options.max_nbytes or usable_nbytes() // 4)
+        command = ("-m", _SERVER, *engines, max_nbytes, "" if self.is_home else self.home())
         return ensure_running(self.place, command, protocol=VERSION).address

@@ -44,25 +44,20 @@ class Protocol(enum.Enum):
         """Whether processes of other nodes can be reached."""
         return self is not Protocol.SM_SHM
 
+    @property
+    def has_loopback(self) -> bool:
+        """Whether it can be used without the name of an address or interface."""
+        return self in _LOOPBACK
+
+    def calling(self, host: str | None) -> str:
+        """What an engine is given that only calls, from ``host`` if it is told."""
+        return f"{self.value}://{host}" if host and self.crosses_nodes else self.value
+
     def listening(self, host: str | None, port: int | None) -> str:
-        """What an engine is given to listen there.
-
-        Args:
-            host: Address or name of a network interface; `None` is loopback.
-            port: `None` is any.
-
-        Raises:
-            ConfigError: The protocol has no loopback, and no host was named.
-        """
+        """What an engine is given to listen on ``host``, or loopback, and ``port``, or any."""
         if not self.crosses_nodes:
             return self.value
-        if host is None and self not in _LOOPBACK:
-            raise ConfigError(
-                f"option protocol={self.value!r} of connector 'margo'",
-                "it has no loopback: name the address= or interface= of its fabric. Whoever "
-                "reaches that port can run code in the store process (see the README)",
-            )
-        return f"{self.value}://{host or '127.0.0.1'}" + (f":{port}" if port else "")
+        return self.calling(host or "127.0.0.1") + (f":{port}" if port else "")
 
 
-_LOOPBACK = frozenset({Protocol.TCP, Protocol.OFI_TCP, Protocol.UCX_TCP})
+_LOOPBACK = frozenset({Protocol.SM_SHM, Protocol.TCP, Protocol.OFI_TCP, Protocol.UCX_TCP})

@@ -90,6 +90,12 @@ class Service:
             self._respond(handle, answer)
         return len(request) > 1 and request[1] == Op.CLOSED.value
 
+    def close(self) -> None:
+        """Answer who waits, and let go of every object. Before Margo ends, which has to be last."""
+        while self._waits:
+            self._waits.pop()[-1]()
+        self._table.clear()
+
     def _parsed(self, request: tuple[Any, ...]) -> tuple[Op, str, list[Any]]:
         match request:
             case (int(version), *_) if version != VERSION:
@@ -193,7 +199,7 @@ class Service:
                 self._transfer(self._library.push, handle, bulk, 0, local, offset, nbytes)
             except self._library.error as exc:
                 raise _RefusalError(Word.FAILED, f"the object did not arrive ({exc})") from exc
-        return (Word.OK,)
+        return Word.OK, entry.generation
 
     def _transfer(self, op: Any, handle: Any, remote: Any, at: int, *local: Any) -> None:
         try:
