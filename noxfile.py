@@ -26,6 +26,8 @@ EACH_PACKAGE = nox.parametrize("package", list(PACKAGES), ids=list(PACKAGES))
 
 LINT_TOOLS = ("ruff==0.17.*", "import-linter==2.*", "deptry==0.25.*", "towncrier==26.*")
 TYPES_TOOLS = ("nox", "mypy==2.*", "pyright[nodejs]==1.1.*")
+# What deptry cannot know of what it does not see installed.
+MODULES = {"pyzmq": "zmq", "ucxx-cu12": "ucxx"}
 DOCS_TOOLS = ("sphinx==9.*", "furo==2025.12.*", "myst-parser==5.*", "sphinx-copybutton==0.5.*")
 
 # In front, for nox must not meet the shims of versions that are not active.
@@ -140,10 +142,11 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", "--config", ".ruff.toml", ".")
     sources = os.pathsep.join(str(package.path / "src") for package in PACKAGES.values())
     session.run("lint-imports", "--config", ".importlinter", env={"PYTHONPATH": sources})
-    own = ",".join(f"{package.name}={package.import_name}" for package in PACKAGES.values())
+    modules = {package.name: package.import_name for package in PACKAGES.values()}
+    names = ",".join(f"{name}={module}" for name, module in (modules | MODULES).items())
     for package in PACKAGES.values():
         with session.chdir(package.path):
-            session.run("deptry", "src", "--package-module-name-map", own)
+            session.run("deptry", "src", "--package-module-name-map", names)
         session.run(
             *("towncrier", "build", "--draft", "--config", ".towncrier.toml"),
             *("--dir", str(package.path), "--version", package.version),
