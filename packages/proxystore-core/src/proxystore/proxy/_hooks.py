@@ -51,10 +51,9 @@ def __torch_function__(  # noqa: N807
 
 
 def _bare(value: Any) -> Any:
-    from proxystore.proxy import Proxy, extract
-
-    if isinstance(value, Proxy):
-        return extract(value)
+    # By the attribute of its type, for the two implementations do not know each other.
+    if hasattr(type(value), "__proxy_wrapped__"):
+        return value.__proxy_wrapped__
     if type(value) in {list, tuple}:
         return type(value)(_bare(item) for item in value)
     if type(value) is dict:
