@@ -37,7 +37,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = True
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "types", "docs", "new-connector", "tests", "tests_min"]
+nox.options.sessions = ["lint", "types", "docs", "new-connector", "tests", "tests_min", "torch"]
 
 
 # --- Tests --------------------------------------------------------------------
@@ -116,6 +116,14 @@ def tests_min(session: nox.Session, package: str) -> None:
     floors = [f"{each.name}=={each.floor}" for each in declared]
     session.run("python", "-I", str(ROOT / "ci/check_floors.py"), *floors)
     _run_tests(session, PACKAGES[package], options)
+
+
+@nox.session(python=OLDEST, venv_backend="uv")
+def torch(session: nox.Session) -> None:
+    """What core's tests say of tensors: in an environment of its own, for torch takes 3 GB."""
+    package = PACKAGES["proxystore-core"]
+    wheels.install(session, package.name, *package.test_group, "torch>=2.4")
+    _run_tests(session, package, ["-k", "torch or tensor", "-rs", *session.posargs])
 
 
 @nox.session(python=OLDEST)
