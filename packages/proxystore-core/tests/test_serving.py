@@ -233,6 +233,13 @@ def test_a_process_that_never_gets_ready_is_reported(place: Place) -> None:
 
 
 @pytest.mark.slow
+def test_a_process_that_hangs_before_it_detaches_is_ended_and_reported(place: Place) -> None:
+    with pytest.raises(ConnectorUnavailableError, match=r"not begun after 0\.3 s"):
+        ensure_running(place, ("-c", "import time; time.sleep(60)"), protocol=1, timeout=0.3)
+    assert not place.is_served()
+
+
+@pytest.mark.slow
 def test_another_version_of_the_protocol_is_refused(place: Place) -> None:
     place.own()
     start(place)

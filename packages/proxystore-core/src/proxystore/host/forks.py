@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
+from contextlib import AbstractContextManager
 from typing import Protocol
 
-__all__ = ["ForkAware", "remake_in_child"]
+__all__ = ["ForkAware", "no_fork", "remake_in_child"]
 
 
 class ForkAware(Protocol):
@@ -17,6 +19,7 @@ class ForkAware(Protocol):
         ...
 
 
+_forking = threading.RLock()
 _watched: weakref.WeakSet[ForkAware] = weakref.WeakSet()
 
 
@@ -28,10 +31,21 @@ def remake_in_child(thing: ForkAware) -> None:
     _watched.add(thing)
 
 
+def no_fork() -> AbstractContextManager[bool]:
+    """Hold back forks of other threads until the block ends, which it should do at once.
+
+    For what must not happen in between, as between opening a file and watching it.
+    """
+    return _forking
+
+
 def _after_fork() -> None:
+    _forking.release()
     for thing in list(_watched):
         thing.remade_in_child()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(
+        before=_forking.acquire, after_in_parent=_forking.release, after_in_child=_after_fork
+    )

@@ -6,10 +6,10 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from proxystore.errors import ConnectorUnavailableError
-from proxystore.host.forks import remake_in_child
+from proxystore.host.forks import no_fork, remake_in_child
 from proxystore.host.locks import try_lock, unlock
 from proxystore.serving.place import Announcement, Place, is_linked
 
@@ -56,7 +56,7 @@ def ensure_running(
                 if started:
                     raise _not_started(place, "it ended while it started")
                 started = True
-                _start(place, command, fd)
+                _start(place, command, fd, timeout)
         if time.monotonic() > deadline:
             raise _not_started(place, f"it was not ready within {timeout:g} s")
         time.sleep(_POLL_SECONDS)
@@ -85,7 +85,7 @@ class _Lock:
 
     def remade_in_child(self) -> None:
         # The child's copy would make a store process that died look alive.
-        with suppress(IndexError):
+        while self.fds:
             os.close(self.fds.pop())
 
 
@@ -93,7 +93,8 @@ class _Lock:
 def _lock(place: Place) -> Iterator[int | None]:
     """The descriptor of the lock, if no store process has it and no other process starts one."""
     try:
-        held = _Lock(os.open(place.file("lock"), _OPEN_LOCK, 0o600))
+        with no_fork():
+            held = _Lock(os.open(place.file("lock"), _OPEN_LOCK, 0o600))
     except FileNotFoundError:
         yield None
         return
@@ -106,10 +107,12 @@ def _lock(place: Place) -> Iterator[int | None]:
         yield fd if mine else None
     finally:
         # No explicit unlock: the store process has a copy.
-        os.close(held.fds.pop())
+        with no_fork():
+            os.close(held.fds.pop())
 
 
-def _start(place: Place, command: Sequence[str], fd: int) -> None:
+def _start(place: Place, command: Sequence[str], fd: int, timeout: float) -> None:
+    """Start the process, and return once it has detached."""
     # Here: the store process imports this module too, and never needs it.
     import subprocess
 
@@ -117,23 +120,30 @@ def _start(place: Place, command: Sequence[str], fd: int) -> None:
     place.remove_remains()
     log = os.open(place.file("log"), _OPEN_LOG, 0o600)
     try:
-        # -P, and our own path: it must not find other modules than we do.
-        done = subprocess.run(
-            [sys.executable, "-P", *command, place.path, str(fd)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            pass_fds=(fd,),
-            start_new_session=True,
-            check=False,
-        )
+        # A child that another thread forks meanwhile would keep Popen waiting while it lives.
+        with no_fork():
+            process = subprocess.Popen(
+                # -P, and our own path: it must not find other modules than we do.
+                [sys.executable, "-P", *command, place.path, str(fd)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                pass_fds=(fd,),
+                start_new_session=True,
+            )
     except OSError as error:
         raise _not_started(place, f"Python did not start: {error.strerror}") from error
     finally:
         os.close(log)
-    if done.returncode:
-        raise _not_started(place, f"it ended with status {done.returncode}")
+    try:
+        status = process.wait(timeout)
+    except subprocess.TimeoutExpired as error:
+        process.kill()
+        process.wait()
+        raise _not_started(place, f"it had not begun after {timeout:g} s") from error
+    if status:
+        raise _not_started(place, f"it ended with status {status}")
 
 
 def _not_started(place: Place, found: str) -> ConnectorUnavailableError:

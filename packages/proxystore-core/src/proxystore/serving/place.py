@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 
 from proxystore.directories import open_checked
 from proxystore.errors import ConfigError, ConnectorUnavailableError, UnsafeDirectoryError
-from proxystore.host.forks import remake_in_child
+from proxystore.host.forks import no_fork, remake_in_child
 from proxystore.host.locks import lock, try_lock, unlock
 
 __all__ = ["Announcement", "Owner", "Place", "is_linked", "runtime_directory"]
@@ -169,7 +169,9 @@ class Place:
         while True:
             self.make()
             with suppress(FileNotFoundError):
-                owns = self._try_own(adopt=adopt)
+                # A child forked between the lock and `_owner_fds` would keep it from ever ending.
+                with no_fork():
+                    owns = self._try_own(adopt=adopt)
                 if owns is not None:
                     return owns
             if time.monotonic() > deadline:
@@ -216,7 +218,7 @@ class Place:
         if keep:
             with suppress(FileNotFoundError):
                 os.close(os.open(self.file("kept"), _OPEN_LOCK, 0o600))
-        with suppress(IndexError):
+        with no_fork(), suppress(IndexError):
             os.close(self._owner_fds.pop())
 
     def owner(self) -> Owner:
