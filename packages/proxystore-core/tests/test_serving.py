@@ -17,7 +17,14 @@ from pathlib import Path
 import pytest
 
 from proxystore.errors import ConfigError, ConnectorUnavailableError, UnsafeDirectoryError
-from proxystore.serving import Announcement, Owner, Place, ensure_running, runtime_directory
+from proxystore.serving import (
+    Announcement,
+    Owner,
+    Place,
+    collect_places,
+    ensure_running,
+    runtime_directory,
+)
 from proxystore.testing._forked import in_forked_child
 
 SERVER = """
@@ -317,3 +324,24 @@ def test_a_damaged_announcement_is_none(place: Place, content: bytes) -> None:
         assert place.announced() is None
     with suppress(FileNotFoundError):
         Path(place.file("address")).unlink()
+
+
+def test_what_is_left_of_killed_processes_is_collected_and_nothing_else(
+    place: Place, runtime: Path
+) -> None:
+    assert place.own()
+    killed = Place("test", "killed")
+    killed.make()
+    for name in ("owner", "lock", "log", "address", "socket"):
+        Path(killed.file(name)).touch()
+    (runtime / "not ours").mkdir()
+    assert collect_places() == [killed.path]
+    assert os.path.exists(place.path)
+    assert (runtime / "not ours").exists()
+
+
+def test_where_no_store_process_ever_ran_there_is_nothing_to_collect(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PROXYSTORE_RUNTIME_DIR", str(tmp_path / "never"))
+    assert collect_places() == []

@@ -285,7 +285,9 @@ class MargoConnector(Connector[MargoKey]):
         place = self._processes.place
         found = place.announced()
         place.disown(keep=keep)
-        if found is not None:
+        if found is None:
+            place.clear()
+        else:
             # It would notice by itself, up to a second later.
             with contextlib.suppress(ConnectorUnavailableError):
                 self._client.call(found.address, Op.CLOSED, place.namespace)

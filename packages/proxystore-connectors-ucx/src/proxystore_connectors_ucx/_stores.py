@@ -97,7 +97,7 @@ class Stores:
     def end_here(self) -> None:
         """Have the store process of this node see that its owner has let go, and see it end."""
         if not self._place.is_served():
-            self._place.remove()
+            self._place.clear()
             return
         client = self._client_here()
         try:

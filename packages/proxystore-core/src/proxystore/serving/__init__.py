@@ -4,12 +4,14 @@
 - `Place` is its directory on a node: who owns the namespace, who serves it.
 - `ensure_running` starts it on demand, once, however many ask.
 - `Life` tells it when to end.
+- `collect_places` removes what is left where both were killed.
 
 Nothing here knows how bytes travel: that is a connector's business.
 """
 
 from __future__ import annotations
 
+from proxystore.serving.collection import collect_places
 from proxystore.serving.launch import check_protocol, ensure_running
 from proxystore.serving.life import Life
 from proxystore.serving.objects import Entry, ObjectTable, Room, Totals
@@ -25,6 +27,7 @@ __all__ = [
     "Room",
     "Totals",
     "check_protocol",
+    "collect_places",
     "ensure_running",
     "runtime_directory",
 ]
