@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import wraps
 from typing import Any, ClassVar, Concatenate, NamedTuple, ParamSpec, Self, TypeVar
 
@@ -31,8 +31,9 @@ from proxystore.connectors._file.media import (
     private_directory,
 )
 from proxystore.connectors._file.reading import read_part
+from proxystore.connectors._file.recycling import RECYCLE_MORE_THAN, Recycler
 from proxystore.connectors._file.sweep import Collected, collect, objects, remove_if_expired
-from proxystore.connectors._file.writing import Temporary, write_all
+from proxystore.connectors._file.writing import Temporary
 from proxystore.connectors.keys import checked_id, fresh_id
 from proxystore.connectors.options import check_range
 from proxystore.errors import (
@@ -41,6 +42,7 @@ from proxystore.errors import (
     KeyNotSetError,
     MediumGoneError,
 )
+from proxystore.host.locks import lock
 from proxystore.host.node import this_node
 from proxystore.payload import BytesLike, Payload, payload_nbytes
 
@@ -58,6 +60,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _SWEEP_SECONDS = 30.0
+# A writer holds its lock until the name is there; stopped just then, it stops its readers.
+_PUBLISHING_SECONDS = 10.0
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CAPABILITIES = frozenset({
     Capability.CROSS_PROCESS,
@@ -182,6 +186,7 @@ class FileConnector(Connector[FileKey]):
         self._durable = self._address.acknowledge is Acknowledgement.DISK
         # Set by the first lease: only then is there something to sweep.
         self._next_sweep: float | None = None
+        self._recycling: Recycler | None = None
 
     def __repr__(self) -> str:
         return repr(self._attachment)
@@ -241,7 +246,7 @@ class FileConnector(Connector[FileKey]):
     def put(self, payload: Payload, *, ttl: float | None = None) -> FileKey:
         directory = self._attachment.directory()
         try:
-            with Temporary(directory) as temporary:
+            with self._temporary(directory, payload) as temporary:
                 self._fill(directory, temporary, payload, ttl)
                 temporary.move_to(temporary.fresh)
             self._settle(directory)
@@ -272,7 +277,7 @@ class FileConnector(Connector[FileKey]):
         directory = self._attachment.directory()
         name = checked_id(key, FileKey)
         try:
-            with Temporary(directory) as temporary:
+            with self._temporary(directory, payload) as temporary:
                 self._fill(directory, temporary, payload, ttl)
                 try:
                     temporary.link_to(name)
@@ -292,7 +297,7 @@ class FileConnector(Connector[FileKey]):
         directory = self._attachment.directory()
         name = checked_id(key, FileKey)
         try:
-            with Temporary(directory) as temporary:
+            with self._temporary(directory, payload) as temporary:
                 self._fill(directory, temporary, payload, None)
                 with directory.changing():
                     status = _status(directory, name)
@@ -328,6 +333,12 @@ class FileConnector(Connector[FileKey]):
                 return None
             try:
                 status = os.fstat(fd)
+                if directory.is_in_memory and status.st_size > RECYCLE_MORE_THAN:
+                    # From here on nobody fills the file with something else.
+                    lock(fd, _PUBLISHING_SECONDS, shared=True)
+                    if not _is_still(directory, name, status):
+                        return None
+                    status = os.fstat(fd)
                 if is_expired(status):
                     return None
                 nbytes = max(0, status.st_size - offset)
@@ -347,7 +358,7 @@ class FileConnector(Connector[FileKey]):
         directory = self._attachment.directory()
         name = checked_id(key, FileKey)
         try:
-            _unlink(directory, name)
+            self._remove(directory, name)
         except FileNotFoundError:
             if not directory.is_present and self._attachment.leave():
                 with suppress(MediumGoneError):
@@ -393,7 +404,7 @@ class FileConnector(Connector[FileKey]):
 
     @_in_present_directory
     def gc(self) -> Collected:
-        """Remove expired objects, and what writers left that died while writing.
+        """Remove expired objects, what dead writers left, and files that wait to be used again.
 
         Costs one system call per object. Others may use the directory meanwhile.
 
@@ -403,7 +414,11 @@ class FileConnector(Connector[FileKey]):
         directory = self._attachment.directory()
         try:
             directory.require_present()
-            return collect(directory)
+            collected = collect(directory)
+            recycler = self._recycler(directory)
+            if recycler is None:
+                return collected
+            return collected._replace(nbytes=collected.nbytes + recycler.trim())
         except OSError as error:
             raise explained(error, directory.path) from error
 
@@ -414,7 +429,7 @@ class FileConnector(Connector[FileKey]):
     def _fill(
         self, directory: Directory, temporary: Temporary, payload: Payload, ttl: float | None
     ) -> None:
-        write_all(temporary.fd, payload)
+        temporary.write(payload)
         expires_ns = expiry_after(ttl)
         if expires_ns is not None:
             if self._next_sweep is None:
@@ -431,6 +446,33 @@ class FileConnector(Connector[FileKey]):
         if self._next_sweep is not None and time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + _SWEEP_SECONDS
             collect(directory)
+
+    def _temporary(self, directory: Directory, payload: Payload) -> Temporary:
+        return Temporary(directory, payload_nbytes(payload), self._recycler(directory))
+
+    def _recycler(self, directory: Directory) -> Recycler | None:
+        if not directory.is_in_memory or self._durable:
+            return None
+        recycler = self._recycling
+        if recycler is None or recycler.directory is not directory:
+            recycler = self._recycling = Recycler(directory)
+        return recycler
+
+    def _remove(self, directory: Directory, name: str) -> None:
+        """Evict the object.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+        status = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
+        # Under the lock: nobody may be about to remove it as expired, and so remove
+        # what is set under the same key next.
+        with directory.changing() if is_leased(status) else nullcontext():
+            recycler = self._recycler(directory)
+            if recycler is None or status.st_size <= RECYCLE_MORE_THAN:
+                os.unlink(name, dir_fd=directory.fd)
+            else:
+                recycler.retire(name)
 
     def _expect_expiry(self) -> None:
         if self._next_sweep is None:
@@ -466,11 +508,10 @@ def _entries(directory: Directory) -> Iterator[FileEntry]:
         raise explained(error, directory.path) from error
 
 
-def _unlink(directory: Directory, name: str) -> None:
-    if is_leased(os.stat(name, dir_fd=directory.fd, follow_symlinks=False)):
-        # Under the lock: nobody may be about to remove it as expired, and so remove
-        # what is set under the same key next.
-        with directory.changing():
-            os.unlink(name, dir_fd=directory.fd)
-    else:
-        os.unlink(name, dir_fd=directory.fd)
+def _is_still(directory: Directory, name: str, status: os.stat_result) -> bool:
+    """Whether the object ``name`` is in the file of that status, not in one used again since."""
+    try:
+        found = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return found.st_ino == status.st_ino

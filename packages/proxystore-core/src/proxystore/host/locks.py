@@ -33,7 +33,7 @@ def try_lock(fd: int, *, shared: bool = False) -> bool:
     return True
 
 
-def lock(fd: int, timeout: float) -> None:
+def lock(fd: int, timeout: float, *, shared: bool = False) -> None:
     """Lock the open file ``fd``, waiting up to ``timeout`` seconds for others.
 
     Raises:
@@ -41,7 +41,7 @@ def lock(fd: int, timeout: float) -> None:
         OSError: The file system has no locks (`NO_LOCKS`).
     """
     deadline = time.monotonic() + timeout
-    while not try_lock(fd):
+    while not try_lock(fd, shared=shared):
         # flock has no timeout of its own, and a stopped holder must not stop everybody.
         if time.monotonic() >= deadline:
             raise TimeoutError(errno.ETIMEDOUT, f"Locked by another process for {timeout:g} s")

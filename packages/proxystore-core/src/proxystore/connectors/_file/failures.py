@@ -13,9 +13,11 @@ from proxystore.errors import (
 from proxystore.host.locks import NO_LOCKS
 from proxystore.host.node import this_node
 
-__all__ = ["explained", "gone"]
+__all__ = ["FULL", "explained", "gone"]
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Error numbers of a medium that has no room."""
+
 _GONE = frozenset({errno.ENOENT, errno.ESTALE})
 
 
@@ -40,7 +42,7 @@ def explained(error: OSError, path: str, nbytes: int = 0) -> ProxyStoreError:
     """
     if isinstance(error, ProxyStoreError):
         return error
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return MediumFullError(
             path,
             nbytes,

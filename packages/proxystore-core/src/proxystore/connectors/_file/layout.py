@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from proxystore.connectors.keys import is_id
 
-__all__ = ["LOCK", "OWNER", "TEMPORARY", "is_object", "is_ours"]
+__all__ = ["FREE", "LOCK", "OWNER", "SLAB", "TEMPORARY", "is_object", "is_ours"]
 
 OWNER = ".owner"
 """Locked by the owner as long as it lives; holds its process id."""
@@ -16,6 +16,11 @@ LOCK = ".lock"
 """Locked by whoever takes a name away from an object that another may be renewing."""
 TEMPORARY = ".tmp-"
 """Begins the name of an object that is being written, and locked by its writer."""
+
+FREE = ".free-"
+"""Begins the name of a segment of shared memory whose object was evicted, to be used again."""
+SLAB = ".slab-"
+"""Begins the name of a file of small objects, before the name of the writer that it belongs to."""
 
 
 def is_object(name: str) -> bool:
@@ -25,4 +30,4 @@ def is_object(name: str) -> bool:
 
 def is_ours(name: str) -> bool:
     """Whether a file of this name is there because of us, the owner's lock apart."""
-    return is_id(name) or name.startswith(TEMPORARY) or name == LOCK
+    return is_id(name) or name.startswith((TEMPORARY, FREE, SLAB)) or name == LOCK

@@ -28,7 +28,7 @@ class Collected(NamedTuple):
     expired: int
     """Objects whose time to live was over."""
     nbytes: int
-    """Bytes of both together."""
+    """Bytes of both together, and of evicted objects whose files were kept for others."""
 
 
 def collect(directory: Directory) -> Collected:

@@ -8,16 +8,19 @@ from types import TracebackType
 from typing import Self
 
 from proxystore.connectors._file.directory import Directory
+from proxystore.connectors._file.failures import FULL
 from proxystore.connectors._file.layout import TEMPORARY
+from proxystore.connectors._file.lease import release
+from proxystore.connectors._file.recycling import RECYCLE_MORE_THAN, Recycler, Segment
 from proxystore.connectors.keys import fresh_id
-from proxystore.host.locks import try_lock
+from proxystore.host.locks import try_lock, unlock
 from proxystore.payload import Payload, as_buffers
 
 __all__ = ["Temporary", "write_all"]
 
 # Linux takes no more buffers in one call.
 _IOV_MAX = 1024
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 class Temporary:
@@ -29,18 +32,34 @@ class Temporary:
 
     Args:
         directory: Where the object belongs.
+        nbytes: Size of the object.
+        recycler: Where to look for a file to fill again, if the object is large,
+            and for room.
     """
 
-    __slots__ = ("_directory", "_name", "_pending", "fd", "fresh")
+    __slots__ = (
+        *("_directory", "_is_recycled", "_name", "_nbytes", "_pending", "_published"),
+        *("_recycler", "_segment", "fd", "fresh"),
+    )
 
-    def __init__(self, directory: Directory) -> None:
-        self._directory = directory
+    def __init__(
+        self, directory: Directory, nbytes: int, recycler: Recycler | None = None
+    ) -> None:
+        self._directory, self._nbytes, self._recycler = directory, nbytes, recycler
+        self._is_recycled = recycler is not None and nbytes > RECYCLE_MORE_THAN
+        self._segment: Segment | None = None
         self.fresh = fresh_id()
         """An identifier that no object has."""
         self._name = TEMPORARY + self.fresh
         self._pending = True
+        self._published = ""
 
     def __enter__(self) -> Self:
+        if self._recycler is not None and self._is_recycled:
+            self._segment = self._recycler.take(self._nbytes, self._name)
+        if self._segment is not None:
+            self.fd = self._segment.fd
+            return self
         self.fd = os.open(self._name, _CREATE, 0o600, dir_fd=self._directory.fd)
         try:
             try_lock(self.fd)
@@ -58,13 +77,42 @@ class Temporary:
         if self._pending:
             with suppress(FileNotFoundError):
                 os.unlink(self._name, dir_fd=self._directory.fd)
-        os.close(self.fd)
+        if self._recycler is None or not (self._is_recycled and self._published):
+            if self._segment is None:
+                os.close(self.fd)
+            return
+        # Readers wait for this lock; the segment's descriptor stays open.
+        unlock(self.fd)
+        segment = self._segment or Segment(self.fd, self._nbytes)
+        self._recycler.keep(self._published, segment)
+
+    def write(self, payload: Payload) -> None:
+        """Make ``payload`` the content.
+
+        Raises:
+            OSError: There is no room, or as write(2).
+        """
+        try:
+            self._write(payload)
+        except OSError as error:
+            if error.errno not in FULL or self._recycler is None or not self._recycler.trim():
+                raise
+            os.ftruncate(self.fd, 0)
+            os.lseek(self.fd, 0, os.SEEK_SET)
+            self._write(payload)
+
+    def _write(self, payload: Payload) -> None:
+        if self._segment is None:
+            write_all(self.fd, payload)
+        else:
+            release(self.fd)
+            self._segment.refill(payload, self._nbytes)
 
     def move_to(self, name: str) -> None:
         """Become the file ``name``, in place of one that has that name."""
         where = self._directory.fd
         os.rename(self._name, name, src_dir_fd=where, dst_dir_fd=where)
-        self._pending = False
+        self._pending, self._published = False, name
 
     def link_to(self, name: str) -> None:
         """Become the file ``name``.
@@ -74,6 +122,7 @@ class Temporary:
         """
         where = self._directory.fd
         os.link(self._name, name, src_dir_fd=where, dst_dir_fd=where, follow_symlinks=False)
+        self._published = name
 
 
 def write_all(fd: int, payload: Payload) -> None:

@@ -1,0 +1,208 @@
+"""Files of evicted objects in shared memory, kept for the objects that come next.
+
+A fresh page of shared memory costs ten times what copying into an old one does. So the
+file of a large object that is evicted is renamed, not removed, and whoever stores next
+may fill it again: not while somebody has a view of what was there. Each view holds a
+shared lock on the open file, which the kernel drops with the last descriptor of it; who
+fills it holds the exclusive one.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import suppress
+
+from proxystore.connectors._file.directory import Directory
+from proxystore.connectors._file.layout import FREE
+from proxystore.host.forks import remake_in_child
+from proxystore.host.locks import try_lock
+from proxystore.payload import Payload, as_buffers
+
+__all__ = ["RECYCLE_MORE_THAN", "Recycler", "Segment"]
+
+RECYCLE_MORE_THAN = 65536
+"""Bytes of the largest object whose file is removed rather than kept: it is read by copying."""
+
+# Each is a descriptor and a mapping of this process.
+_MOST_KEPT = 32
+_MOST_TRIED = 4
+_SCAN_SECONDS = 0.1
+# Of the file system, that files without objects may take; looked at every so many evictions.
+_FREE_SHARE = 8
+_TRIM_EVERY = 32
+_OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Segment:
+    """A file that this process fills, and has mapped once it fills it for the second time.
+
+    Args:
+        fd: Open for reading and writing; the segment's to close.
+        nbytes: Size of the file.
+    """
+
+    __slots__ = ("_view", "fd", "nbytes")
+
+    def __init__(self, fd: int, nbytes: int) -> None:
+        self.fd, self.nbytes = fd, nbytes
+        self._view: memoryview | None = None
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+    def refill(self, payload: Payload, nbytes: int) -> None:
+        """Exchange what is in the file for ``payload``, which has ``nbytes``, at least 1.
+
+        The caller holds the exclusive lock: nobody else maps the file.
+
+        Raises:
+            OSError: There is no room.
+        """
+        if nbytes != self.nbytes:
+            self.nbytes = -1
+            os.ftruncate(self.fd, nbytes)
+            # Reserved, for a store into a hole of a full file system would kill the process.
+            os.posix_fallocate(self.fd, 0, nbytes)
+            self.nbytes = nbytes
+        if self._view is None or len(self._view) < nbytes:
+            self._view = memoryview(mmap.mmap(self.fd, nbytes))
+        position = 0
+        for part in as_buffers(payload):
+            end = position + len(part)
+            self._view[position:end] = part
+            position = end
+        # A store to memory changes no time, by which readers tell generations apart.
+        os.utime(self.fd)
+
+
+class Recycler:
+    """The segments of a directory that this process can fill again. Thread safe.
+
+    A forked child leaves those of its parent alone: the two share their locks.
+
+    Args:
+        directory: In shared memory.
+    """
+
+    def __init__(self, directory: Directory) -> None:
+        self.directory = directory
+        self.remade_in_child()
+        remake_in_child(self)
+
+    def remade_in_child(self) -> None:
+        """Begin with nothing."""
+        self._lock = threading.Lock()
+        self._segments: OrderedDict[str, Segment] = OrderedDict()
+        self._evictions = 0
+        self._scanned = 0.0
+
+    def take(self, nbytes: int, name: str) -> Segment | None:
+        """A segment about as large as ``nbytes``, locked, now under ``name``; `None` if there is none."""
+        for known in self._fitting(nbytes):
+            segment = self._claimed(known, name)
+            if segment is not None:
+                return segment
+        return None
+
+    def keep(self, name: str, segment: Segment) -> None:
+        """Remember the segment of object ``name`` for when that is evicted."""
+        with self._lock:
+            self._segments[name] = segment
+            if len(self._segments) > _MOST_KEPT:
+                self._segments.popitem(last=False)
+
+    def retire(self, name: str) -> None:
+        """Evict object ``name``, and keep its file for others.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+        where = self.directory.fd
+        os.rename(name, FREE + name, src_dir_fd=where, dst_dir_fd=where)
+        with self._lock:
+            if name in self._segments:
+                self._segments.move_to_end(name, last=False)
+            self._evictions += 1
+            is_time = self._evictions % _TRIM_EVERY == 0
+        if is_time:
+            self.trim(_free_limit(where))
+
+    def trim(self, limit: int = 0) -> int:
+        """Remove files without objects until ``limit`` bytes of them are left, the oldest first.
+
+        Returns:
+            Bytes removed.
+        """
+        found = sorted(self._free(), key=lambda entry: entry[1].st_ctime_ns)
+        kept = sum(_nbytes(status) for _, status in found)
+        removed = 0
+        for name, status in found:
+            if kept - removed <= limit:
+                break
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=self.directory.fd)
+                removed += _nbytes(status)
+        return removed
+
+    def _fitting(self, nbytes: int) -> list[str]:
+        with self._lock:
+            fitting = [
+                name for name, each in self._segments.items() if _fits(each.nbytes, nbytes)
+            ][:_MOST_TRIED]
+            for name in fitting:
+                # Tried last next time: if it is in use now, it may be for long.
+                self._segments.move_to_end(name)
+            now = time.monotonic()
+            is_time = not fitting and now - self._scanned > _SCAN_SECONDS
+            if is_time:
+                self._scanned = now
+        if is_time:
+            free = (entry for entry in self._free() if _fits(entry[1].st_size, nbytes))
+            fitting = [name.removeprefix(FREE) for name, _ in free][:_MOST_TRIED]
+        return fitting
+
+    def _claimed(self, known: str, name: str) -> Segment | None:
+        where, free = self.directory.fd, FREE + known
+        try:
+            # Now, or whoever looks for what dead writers left takes it for old.
+            os.utime(free, dir_fd=where, follow_symlinks=False)
+            os.rename(free, name, src_dir_fd=where, dst_dir_fd=where)
+        except FileNotFoundError:
+            return None
+        with self._lock:
+            segment = self._segments.get(known) or self._opened(name)
+            if try_lock(segment.fd):
+                self._segments.pop(known, None)
+                return segment
+        # Somebody has a view of what was there.
+        with suppress(FileNotFoundError):
+            os.rename(name, free, src_dir_fd=where, dst_dir_fd=where)
+        return None
+
+    def _opened(self, name: str) -> Segment:
+        fd = os.open(name, _OPEN, dir_fd=self.directory.fd)
+        return Segment(fd, os.fstat(fd).st_size)
+
+    def _free(self) -> Iterator[tuple[str, os.stat_result]]:
+        for entry in self.directory.scan():
+            if entry.name.startswith(FREE):
+                with suppress(FileNotFoundError):
+                    yield entry.name, entry.stat(follow_symlinks=False)
+
+
+def _fits(capacity: int, nbytes: int) -> bool:
+    return nbytes // 2 <= capacity <= 2 * nbytes
+
+
+def _nbytes(status: os.stat_result) -> int:
+    return status.st_blocks * 512
+
+
+def _free_limit(fd: int) -> int:
+    room = os.statvfs(fd)
+    return room.f_blocks * room.f_frsize // _FREE_SHARE
