@@ -292,7 +292,7 @@ class TestLeases:
     def test_putting_leased_objects_sweeps_from_time_to_time(
         self, connector: FileConnector, directory: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("proxystore.connectors.file._SWEEP_SECONDS", 0.0)
+        monkeypatch.setattr("proxystore.connectors._file.objects._SWEEP_SECONDS", 0.0)
         key = connector.put(b"x", ttl=60)
         expire(connector, key)
         connector.put(b"y")

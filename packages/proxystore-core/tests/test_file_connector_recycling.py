@@ -290,5 +290,16 @@ def test_a_reader_that_comes_just_too_late_finds_nothing(
         connector.put(_pattern(2))
         lock(fd, timeout, shared=shared)
 
-    monkeypatch.setattr("proxystore.connectors.file.lock", lock_late)
+    monkeypatch.setattr("proxystore.connectors._file.objects.lock", lock_late)
     assert other.get(key) is None
+
+
+def test_a_file_that_another_process_replaced_is_not_taken_for_its_own(
+    connector: FileConnector,
+) -> None:
+    other = FileConnector.from_url(connector.url)
+    key = connector.put(_pattern(1))
+    other.replace(key, _pattern(2))
+    connector.evict(key)
+    key = connector.put(_pattern(3))
+    assert other.get(key) == _pattern(3)

@@ -46,10 +46,11 @@ class Segment:
         nbytes: Size of the file.
     """
 
-    __slots__ = ("_view", "fd", "nbytes")
+    __slots__ = ("_view", "fd", "inode", "nbytes")
 
     def __init__(self, fd: int, nbytes: int) -> None:
         self.fd, self.nbytes = fd, nbytes
+        self.inode = os.fstat(fd).st_ino
         self._view: memoryview | None = None
 
     def __del__(self) -> None:
@@ -102,7 +103,10 @@ class Recycler:
         self._scanned = 0.0
 
     def take(self, nbytes: int, name: str) -> Segment | None:
-        """A segment about as large as ``nbytes``, locked, now under ``name``; `None` if there is none."""
+        """A segment about as large as ``nbytes``, locked and under ``name`` from now on.
+
+        `None` if there is none, or somebody still looks at each that was tried.
+        """
         for known in self._fitting(nbytes):
             segment = self._claimed(known, name)
             if segment is not None:
@@ -175,14 +179,20 @@ class Recycler:
         except FileNotFoundError:
             return None
         with self._lock:
-            segment = self._segments.get(known) or self._opened(name)
-            if try_lock(segment.fd):
-                self._segments.pop(known, None)
-                return segment
+            segment = self._segments.pop(known, None)
+        # Another process may have replaced the object, and with it the file of that name.
+        if segment is None or segment.inode != self._inode(name):
+            segment = self._opened(name)
+        if try_lock(segment.fd):
+            return segment
+        self.keep(known, segment)
         # Somebody has a view of what was there.
         with suppress(FileNotFoundError):
             os.rename(name, free, src_dir_fd=where, dst_dir_fd=where)
         return None
+
+    def _inode(self, name: str) -> int:
+        return os.stat(name, dir_fd=self.directory.fd, follow_symlinks=False).st_ino
 
     def _opened(self, name: str) -> Segment:
         fd = os.open(name, _OPEN, dir_fd=self.directory.fd)
