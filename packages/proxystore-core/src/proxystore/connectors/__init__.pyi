@@ -3,6 +3,7 @@
 from proxystore.connectors.file import FileConnector as FileConnector
 from proxystore.connectors.local import LocalConnector as LocalConnector
 from proxystore.connectors.multi import MultiConnector as MultiConnector
+from proxystore.connectors.shm import ShmConnector as ShmConnector
 from proxystore_connectors_daos import DAOSConnector as DAOSConnector  # type: ignore[import-not-found,import-untyped,unused-ignore]
 from proxystore_connectors_endpoint import EndpointConnector as EndpointConnector  # type: ignore[import-not-found,import-untyped,unused-ignore]
 from proxystore_connectors_globus import GlobusConnector as GlobusConnector  # type: ignore[import-not-found,import-untyped,unused-ignore]

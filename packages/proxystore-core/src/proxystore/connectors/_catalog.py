@@ -25,6 +25,7 @@ BUILT_IN: tuple[Entry, ...] = (
     Entry("file", "proxystore.connectors.file", "FileConnector"),
     Entry("local", "proxystore.connectors.local", "LocalConnector"),
     Entry("multi", "proxystore.connectors.multi", "MultiConnector"),
+    Entry("shm", "proxystore.connectors.shm", "ShmConnector"),
 )
 """Those that come with `proxystore-core`."""
 

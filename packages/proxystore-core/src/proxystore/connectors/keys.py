@@ -9,7 +9,7 @@ from typing import Any
 
 from proxystore.errors import InvalidKeyError
 
-__all__ = ["checked_id", "expected_key", "fresh_id", "is_id"]
+__all__ = ["EXPECTED_ID", "checked_id", "expected_key", "fresh_id", "is_id"]
 
 EXPECTED_ID = "1 to 64 characters of A-Z, a-z, 0-9, '_' and '-'"
 _matches = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch

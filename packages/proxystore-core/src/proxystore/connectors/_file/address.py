@@ -38,9 +38,9 @@ class Address(NamedTuple):
         """`path` and what differs from the defaults, as plain values."""
         return {"store_dir": self.path, **self._options()}
 
-    def to_url(self) -> str:
+    def to_url(self, scheme: str = "file") -> str:
         """The same as the shortest URL; each address has exactly one."""
-        return f"file://{quote(os.fsencode(self.path))}{query_from_options(self._options())}"
+        return f"{scheme}://{quote(os.fsencode(self.path))}{query_from_options(self._options())}"
 
     def _options(self) -> dict[str, str]:
         options = {}
@@ -76,16 +76,17 @@ class Address(NamedTuple):
         return cls._checked(path, config.get("node"), config.get("acknowledge", "process"))
 
     @classmethod
-    def from_url(cls, url: str) -> Self:
+    def from_url(cls, url: str, scheme: str = "file") -> Self:
         """The address that gave ``url``.
 
         Raises:
             ConfigError: It is not ``file:///path``, or an option of it is wrong.
         """
         parts = urlsplit(url)
-        if parts.scheme != "file" or parts.netloc or parts.fragment:
-            raise ConfigError(f"URL {url!r}", "expected the form file:///absolute/directory")
-        options = options_from_query("file", parts.query, dict.fromkeys(_URL_OPTIONS, str))
+        if parts.scheme != scheme or parts.netloc or parts.fragment:
+            expected = f"expected the form {scheme}:///absolute/directory"
+            raise ConfigError(f"URL {url!r}", expected)
+        options = options_from_query(scheme, parts.query, dict.fromkeys(_URL_OPTIONS, str))
         path = os.fsdecode(unquote_to_bytes(parts.path))
         return cls._checked(path, options.get("node"), options.get("acknowledge", "process"))
 

@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from proxystore.connectors.keys import is_id
 
-__all__ = ["FREE", "LOCK", "OWNER", "SLAB", "TEMPORARY", "is_object", "is_ours"]
+__all__ = [
+    "FREE",
+    "LOCK",
+    "MOVED",
+    "OWNER",
+    "SLAB",
+    "SLABS_LOCK",
+    "TEMPORARY",
+    "is_object",
+    "is_ours",
+]
 
 OWNER = ".owner"
 """Locked by the owner as long as it lives; holds its process id."""
@@ -22,6 +32,14 @@ FREE = ".free-"
 SLAB = ".slab-"
 """Begins the name of a file of small objects, before the name of the writer that it belongs to."""
 
+SLABS_LOCK = ".slabs"
+"""Locked by whoever takes a slot away from an object, or changes one."""
+MOVED = ".moved-"
+"""Begins the name of an object that was in a slab, and was replaced."""
+
+_PREFIXES = (TEMPORARY, FREE, MOVED, SLAB)
+_LOCKS = frozenset({LOCK, SLABS_LOCK})
+
 
 def is_object(name: str) -> bool:
     """Whether a file of this name is an object."""
@@ -30,4 +48,4 @@ def is_object(name: str) -> bool:
 
 def is_ours(name: str) -> bool:
     """Whether a file of this name is there because of us, the owner's lock apart."""
-    return is_id(name) or name.startswith((TEMPORARY, FREE, SLAB)) or name == LOCK
+    return is_id(name) or name.startswith(_PREFIXES) or name in _LOCKS
