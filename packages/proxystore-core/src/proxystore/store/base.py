@@ -256,9 +256,9 @@ def _name_and_connector(given: tuple[Any, ...], connector: Any) -> tuple[str | N
 
 def _temporary() -> Any:
     # Imported here, for most stores of a worker come by address.
-    from proxystore.connectors.file import FileConnector
+    from proxystore.connectors.shm import ShmConnector
 
-    return FileConnector.temporary()
+    return ShmConnector()
 
 
 STORES.opener = Store.from_reference
