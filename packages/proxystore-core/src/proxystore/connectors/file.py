@@ -235,11 +235,15 @@ class FileConnector(Connector[FileKey]):
 
     def get(self, key: FileKey) -> BytesLike | None:
         """As `Connector.get`: writable memory that is the caller's own."""
-        return self._objects.read(checked_id(key, FileKey))
+        return self.get_with_generation(key)[0]
+
+    def get_with_generation(self, key: FileKey) -> tuple[BytesLike | None, int | None]:
+        return self._objects.read(checked_id(key, FileKey)) or (None, None)
 
     def get_range(self, key: FileKey, offset: int, length: int) -> BytesLike | None:
         check_range(offset, length)
-        return self._objects.read(checked_id(key, FileKey), offset, length)
+        found = self._objects.read(checked_id(key, FileKey), offset, length)
+        return None if found is None else found[0]
 
     def exists(self, key: FileKey) -> bool:
         return self._objects.exists(checked_id(key, FileKey))

@@ -187,23 +187,30 @@ class ShmConnector(Connector[ShmKey]):
 
     def get(self, key: ShmKey) -> BytesLike | None:
         """As `Connector.get`: writable memory that is the caller's own."""
-        return self._read(key, 0, None)
+        return self.get_with_generation(key)[0]
+
+    def get_with_generation(self, key: ShmKey) -> tuple[BytesLike | None, int | None]:
+        return self._read(key, 0, None) or (None, None)
 
     def get_range(self, key: ShmKey, offset: int, length: int) -> BytesLike | None:
         check_range(offset, length)
-        return self._read(key, offset, length)
+        found = self._read(key, offset, length)
+        return None if found is None else found[0]
 
     @_in_present_directory
-    def _read(self, key: ShmKey, offset: int, length: int | None) -> BytesLike | None:
+    def _read(self, key: ShmKey, offset: int, length: int | None) -> tuple[BytesLike, int] | None:
         place = _place(key)
         if place is None:
             return self._objects.read(key.name, offset, length)
         slab = self._slab(place)
         if slab is None:
             return None
+        data = slab.read(place.slot, place.generation, offset, length)
+        if data is not None:
+            return data, 0
         if slab.is_moved(place.slot, place.generation):
             return self._objects.read(_moved(place), offset, length)
-        return slab.read(place.slot, place.generation, offset, length)
+        return None
 
     @_in_present_directory
     def exists(self, key: ShmKey) -> bool:

@@ -142,8 +142,13 @@ class Objects:
         return None if status is None else generation(status)
 
     @_in_present_directory
-    def read(self, name: str, offset: int = 0, length: int | None = None) -> BytesLike | None:
-        """As `Ranged.get_range`; to the end without ``length``. Memory of the caller's own."""
+    def read(
+        self, name: str, offset: int = 0, length: int | None = None
+    ) -> tuple[BytesLike, int] | None:
+        """As `Ranged.get_range`, with the generation; to the end without ``length``.
+
+        The memory is the caller's own.
+        """
         directory = self._attachment.directory()
         try:
             try:
@@ -164,7 +169,8 @@ class Objects:
                 nbytes = max(0, status.st_size - offset)
                 if length is not None:
                     nbytes = min(nbytes, length)
-                return read_part(fd, offset, nbytes, mappable=directory.is_mappable)
+                data = read_part(fd, offset, nbytes, mappable=directory.is_mappable)
+                return data, generation(status)
             finally:
                 os.close(fd)
         except OSError as error:

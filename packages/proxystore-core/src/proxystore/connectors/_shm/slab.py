@@ -124,8 +124,12 @@ class Slab:
         """
         if not self.holds(slot, generation):
             return None
+        nbytes = self._words[slot * _WORDS + _LENGTH]
+        if nbytes > self.slot_nbytes:
+            # It was moved just now, or the slab is damaged.
+            return None
         start = self._start + slot * self.slot_nbytes
-        stop = start + min(self._words[slot * _WORDS + _LENGTH], self.slot_nbytes)
+        stop = start + nbytes
         start = min(start + offset, stop)
         data = bytearray(self._data[start : stop if length is None else min(start + length, stop)])
         # Evicted meanwhile is as good as evicted later; given out anew is not.
