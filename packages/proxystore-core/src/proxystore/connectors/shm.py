@@ -169,9 +169,11 @@ class ShmConnector(Connector[ShmKey]):
     @_in_present_directory
     def put(self, payload: Payload, *, ttl: float | None = None) -> ShmKey:
         nbytes = payload_nbytes(payload)
-        if nbytes > LARGEST_SLOT:
-            return ShmKey(self._objects.put(payload, ttl))
-        return ShmKey(*self._open_slabs().put(payload, nbytes, _expiry(ttl)))
+        if nbytes <= LARGEST_SLOT and self.medium is Medium.SHARED_MEMORY:
+            place = self._open_slabs().put(payload, nbytes, _expiry(ttl))
+            if place is not None:
+                return ShmKey(*place)
+        return ShmKey(self._objects.put(payload, ttl))
 
     def put_batch(self, payloads: Sequence[Payload], *, ttl: float | None = None) -> list[ShmKey]:
         """As `Connector.put_batch`. If one fails, those before it are removed."""
@@ -262,12 +264,14 @@ class ShmConnector(Connector[ShmKey]):
             self._objects.replace(key.name, payload)
             return
         slab = self._slab(place)
-        with self._open_slabs().changing():
+        with self._open_slabs().changing:
             if slab is None or not slab.holds(place.slot, place.generation):
                 raise KeyNotSetError(repr(key))
             if slab.is_moved(place.slot, place.generation):
                 self._objects.replace(_moved(place), payload)
             else:
+                # Of one who died just here.
+                self._objects.evict(_moved(place))
                 self._objects.set(_moved(place), payload, None)
                 slab.move(place.slot)
 
@@ -289,15 +293,17 @@ class ShmConnector(Connector[ShmKey]):
         if place is None:
             return self._objects.touch(key.name, ttl)
         slab, expiry = self._slab(place), _expiry(ttl)
-        with self._open_slabs().changing():
+        with self._open_slabs().changing:
             return slab is not None and slab.renew(place.slot, place.generation, expiry)
 
     # --- Inside -------------------------------------------------------------------
 
     def _slab(self, place: Place) -> Slab | None:
         slabs = self._open_slabs()
-        slabs.directory.require_present()
-        return slabs.slab(place)
+        slab = slabs.slab(place)
+        if slab is None:
+            slabs.directory.require_present()
+        return slab
 
     def _open_slabs(self) -> Slabs:
         directory = self._attachment.directory()
@@ -317,7 +323,7 @@ def _place(key: Any) -> Place | None:
     if type(key) is not ShmKey:
         raise InvalidKeyError(repr(key), expected_key(ShmKey))
     name, slot, generation = tuple[Any, Any, Any](key)
-    if slot == -1:
+    if type(slot) is int and type(generation) is int and slot == -1 and not generation:
         if not isinstance(name, str) or not is_id(name):
             raise InvalidKeyError(repr(key), f"a ShmKey of {EXPECTED_ID}")
         return None

@@ -13,6 +13,7 @@ from typing import Self
 
 from proxystore.connectors._file.failures import explained, gone
 from proxystore.connectors._file.layout import LOCK, OWNER, is_ours
+from proxystore.connectors._file.removal import remove
 from proxystore.directories import open_checked
 from proxystore.errors import ConnectorUnavailableError, NotOwnerError, UnsafeDirectoryError
 from proxystore.host.filesystems import filesystem_of, is_local, is_memory
@@ -246,7 +247,7 @@ class Directory:
         ]
         for name in names:
             with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=self.fd)
+                remove(self.fd, name, in_memory=self.is_in_memory)
         return len(names)
 
     def _removed(self) -> bool:

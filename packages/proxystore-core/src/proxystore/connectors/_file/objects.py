@@ -151,28 +151,17 @@ class Objects:
         """
         directory = self._attachment.directory()
         try:
-            try:
-                fd = os.open(name, _READ, dir_fd=directory.fd)
-            except FileNotFoundError:
-                directory.require_present()
-                return None
-            try:
-                status = os.fstat(fd)
-                if directory.is_in_memory and status.st_size > RECYCLE_MORE_THAN:
-                    # From here on nobody fills the file with something else.
-                    lock(fd, _PUBLISHING_SECONDS, shared=True)
-                    if not _is_still(directory, name, status):
-                        return None
-                    status = os.fstat(fd)
-                if is_expired(status):
+            while True:
+                try:
+                    fd = os.open(name, _READ, dir_fd=directory.fd)
+                except FileNotFoundError:
+                    directory.require_present()
                     return None
-                nbytes = max(0, status.st_size - offset)
-                if length is not None:
-                    nbytes = min(nbytes, length)
-                data = read_part(fd, offset, nbytes, mappable=directory.is_mappable)
-                return data, generation(status)
-            finally:
-                os.close(fd)
+                try:
+                    if _is_latest(directory, name, fd):
+                        return _read(directory, fd, offset, length)
+                finally:
+                    os.close(fd)
         except OSError as error:
             raise explained(error, directory.path) from error
 
@@ -329,10 +318,30 @@ def _entries(directory: Directory) -> Iterator[Described]:
         raise explained(error, directory.path) from error
 
 
-def _is_still(directory: Directory, name: str, status: os.stat_result) -> bool:
-    """Whether the object ``name`` is in the file of that status, not in one used again since."""
+def _is_latest(directory: Directory, name: str, fd: int) -> bool:
+    """Whether object ``name`` is in the open file, which from here on is filled with no other."""
+    status = os.fstat(fd)
+    if not directory.is_in_memory:
+        return True
+    if status.st_size <= RECYCLE_MORE_THAN:
+        # Or else its memory was freed, or it was replaced.
+        return status.st_nlink > 0
+    lock(fd, _PUBLISHING_SECONDS, shared=True)
     try:
         found = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
     except FileNotFoundError:
         return False
     return found.st_ino == status.st_ino
+
+
+def _read(
+    directory: Directory, fd: int, offset: int, length: int | None
+) -> tuple[BytesLike, int] | None:
+    status = os.fstat(fd)
+    if is_expired(status):
+        return None
+    nbytes = max(0, status.st_size - offset)
+    if length is not None:
+        nbytes = min(nbytes, length)
+    data = read_part(fd, offset, nbytes, mappable=directory.is_mappable)
+    return data, generation(status)

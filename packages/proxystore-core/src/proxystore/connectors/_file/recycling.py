@@ -19,14 +19,15 @@ from contextlib import suppress
 
 from proxystore.connectors._file.directory import Directory
 from proxystore.connectors._file.layout import FREE
+from proxystore.connectors._file.removal import READ_UNLOCKED, remove
 from proxystore.host.forks import remake_in_child
 from proxystore.host.locks import try_lock
 from proxystore.payload import Payload, as_buffers
 
 __all__ = ["RECYCLE_MORE_THAN", "Recycler", "Segment"]
 
-RECYCLE_MORE_THAN = 65536
-"""Bytes of the largest object whose file is removed rather than kept: it is read by copying."""
+RECYCLE_MORE_THAN = READ_UNLOCKED
+"""Bytes of the largest object whose file is removed rather than kept."""
 
 # Each is a descriptor and a mapping of this process.
 _MOST_KEPT = 32
@@ -77,8 +78,10 @@ class Segment:
             end = position + len(part)
             self._view[position:end] = part
             position = end
-        # A store to memory changes no time, by which readers tell generations apart.
-        os.utime(self.fd)
+        # A store to memory changes no time, by which readers tell generations apart;
+        # and the kernel's own clock stands still for milliseconds.
+        now = time.time_ns()
+        os.utime(self.fd, ns=(now, now))
 
 
 class Recycler:
@@ -145,19 +148,18 @@ class Recycler:
         found = sorted(self._free(), key=lambda entry: entry[1].st_ctime_ns)
         kept = sum(_nbytes(status) for _, status in found)
         removed = 0
-        for name, status in found:
+        for name, _ in found:
             if kept - removed <= limit:
                 break
             with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=self.directory.fd)
-                removed += _nbytes(status)
+                removed += remove(self.directory.fd, name, in_memory=True)
         return removed
 
     def _fitting(self, nbytes: int) -> list[str]:
         with self._lock:
-            fitting = [
-                name for name, each in self._segments.items() if _fits(each.nbytes, nbytes)
-            ][:_MOST_TRIED]
+            fitting = [name for name, each in self._segments.items() if _fits(each.nbytes, nbytes)][
+                :_MOST_TRIED
+            ]
             for name in fitting:
                 # Tried last next time: if it is in use now, it may be for long.
                 self._segments.move_to_end(name)
@@ -184,6 +186,9 @@ class Recycler:
         if segment is None or segment.inode != self._inode(name):
             segment = self._opened(name)
         if try_lock(segment.fd):
+            # Somebody may have changed its size, or freed its memory, since it was mapped.
+            if os.fstat(segment.fd).st_size != segment.nbytes:
+                segment.nbytes = -1
             return segment
         self.keep(known, segment)
         # Somebody has a view of what was there.

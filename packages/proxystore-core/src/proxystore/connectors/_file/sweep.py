@@ -12,6 +12,7 @@ from typing import NamedTuple
 from proxystore.connectors._file.directory import Directory
 from proxystore.connectors._file.layout import TEMPORARY, is_object
 from proxystore.connectors._file.lease import is_expired
+from proxystore.connectors._file.removal import remove
 from proxystore.host.locks import try_lock
 
 __all__ = ["ORPHAN_SECONDS", "Collected", "collect", "objects", "remove_if_expired"]
@@ -64,7 +65,7 @@ def remove_if_expired(directory: Directory, name: str) -> bool:
     with directory.changing(), suppress(FileNotFoundError):
         # Asked again under the lock: it may have been renewed since.
         if is_expired(os.stat(name, dir_fd=directory.fd, follow_symlinks=False)):
-            os.unlink(name, dir_fd=directory.fd)
+            remove(directory.fd, name, in_memory=directory.is_in_memory)
             return True
     return False
 

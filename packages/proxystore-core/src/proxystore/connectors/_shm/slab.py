@@ -1,9 +1,10 @@
 """A slab: one mapped file of equal slots, each with a small object.
 
-Only the process that made a slab gives out its slots; every process reads them, and
-evicts. A slot's words say which generation of it is there. A reader copies the bytes
-and looks at the words again: had the slot been given out anew meanwhile, its generation
-would have changed. So nobody waits for anybody, and no read costs a system call.
+Only the process that has the slab's lock gives out its slots; every process reads
+them, and evicts. A slot's words say which generation of it is there, or none while it
+is being written. A reader copies the bytes and looks at the words again: had the slot
+been given out anew meanwhile, its generation would have changed. So nobody waits for
+anybody, and reading makes no copy but the reader's.
 
     0   8s  magic         8   I   bytes of a slot      12  I   number of slots
     64      the words of each slot: generation, length, evicted generation, expiry
@@ -16,7 +17,10 @@ from __future__ import annotations
 
 import mmap
 import os
+import platform
 import struct
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Self
@@ -33,6 +37,9 @@ _TABLE = 64
 _WORDS = 4
 _GENERATION, _LENGTH, _EVICTED, _EXPIRY = range(_WORDS)
 _MOVED = 1 << 63
+# A slot whose words were damaged so far is not used again: they could not grow.
+_LAST_GENERATION = 1 << 62
+_ORDERED = platform.machine() in {"x86_64", "AMD64", "i686"}
 
 
 def boot_ns() -> int:
@@ -43,56 +50,85 @@ def boot_ns() -> int:
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
+def _in_order() -> None:
+    """Let other processors see what comes before this no later than what comes after."""
+    if not _ORDERED:
+        # Taking a lock orders what follows it, freeing one what went before: so two do both.
+        for _ in range(2):
+            fresh = threading.Lock()
+            fresh.acquire()
+            fresh.release()
+
+
 class Slab:
     """A mapped slab, made here or by another process.
 
-    Reading is safe from any thread and process. `take`, `write` and `give_back` are for the
-    process that made it, one thread at a time.
+    Reading is safe from any thread and process. `write` and `free_slots` are for the
+    process that holds the lock on the file, one thread at a time.
 
     Args:
-        fd: The open file, which may be closed after this.
+        fd: The open file, which becomes the slab's to close.
         slot_nbytes: Bytes of a slot, a multiple of 64.
         n_slots: How many there are.
     """
 
-    __slots__ = ("_data", "_start", "_words", "n_slots", "slot_nbytes")
+    __slots__ = ("_data", "_fd", "_start", "_words", "n_slots", "slot_nbytes")
 
     def __init__(self, fd: int, slot_nbytes: int, n_slots: int) -> None:
+        self._fd = -1
         self.slot_nbytes, self.n_slots = slot_nbytes, n_slots
         self._start = _start_of_slots(n_slots)
-        view = memoryview(mmap.mmap(fd, self._start + slot_nbytes * n_slots))
-        self._words = view[_TABLE : _TABLE + n_slots * _WORDS * 8].cast("Q")
-        self._data = view
+        self._data = memoryview(_mapped(fd, self._start + slot_nbytes * n_slots))
+        self._words = self._data[_TABLE : _TABLE + n_slots * _WORDS * 8].cast("Q")
+        # Last: if this raised, the file is still the caller's to close.
+        self._fd = fd
+
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
 
     @classmethod
     def create(cls, fd: int, slot_nbytes: int, n_slots: int) -> Self:
-        """Make the empty file ``fd`` a slab.
+        """Make the empty file ``fd`` a slab, and lock it for as long as this process lives.
 
         Raises:
-            OSError: There is no room.
+            OSError: There is no room. The file is still the caller's to close.
         """
+        try_lock(fd)
         # Reserved, for a store into a hole of a full file system would kill the process.
         os.posix_fallocate(fd, 0, _start_of_slots(n_slots) + slot_nbytes * n_slots)
-        # As long as this process lives: the lock belongs to the mapping.
-        try_lock(fd)
-        slab = cls(fd, slot_nbytes, n_slots)
-        _HEADER.pack_into(slab._data, 0, _MAGIC, slot_nbytes, n_slots)
-        return slab
+        os.pwrite(fd, _HEADER.pack(_MAGIC, slot_nbytes, n_slots), 0)
+        return cls(fd, slot_nbytes, n_slots)
 
     @classmethod
     def attach(cls, fd: int, name: str) -> Self:
         """The slab that another process made of the file ``fd``.
 
         Raises:
-            CorruptObjectError: It is none, or is cut short.
+            CorruptObjectError: It is none, or is cut short. The file is still the
+                caller's to close.
         """
         head = os.pread(fd, _HEADER.size, 0)
         if len(head) == _HEADER.size:
             magic, slot_nbytes, n_slots = _HEADER.unpack(head)
             needed = _start_of_slots(n_slots) + slot_nbytes * n_slots
-            if magic == _MAGIC and 0 < needed <= os.fstat(fd).st_size:
+            if magic == _MAGIC and slot_nbytes and n_slots and needed <= os.fstat(fd).st_size:
                 return cls(fd, slot_nbytes, n_slots)
         raise CorruptObjectError(f"slab {name} of shared memory")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of shared memory that it takes."""
+        return self._start + self.slot_nbytes * self.n_slots
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether the slab still is in its directory. Costs one system call."""
+        return os.fstat(self._fd).st_nlink > 0
+
+    def try_lock(self) -> bool:
+        """Take the slots that a dead process gave out, unless another one did."""
+        return try_lock(self._fd)
 
     def write(self, slot: int, payload: Payload, expiry: int) -> int:
         """Put an object into a slot that is free; gives the generation by which it is found.
@@ -104,6 +140,9 @@ class Slab:
         """
         words, base = self._words, slot * _WORDS
         generation = max(words[base + _GENERATION], words[base + _EVICTED]) + 1
+        # First: a reader of what was there must not take half of this for it.
+        words[base + _GENERATION] = 0
+        _in_order()
         position = self._start + slot * self.slot_nbytes
         for part in as_buffers(payload):
             end = position + len(part)
@@ -111,6 +150,7 @@ class Slab:
             position = end
         words[base + _LENGTH] = payload_nbytes(payload)
         words[base + _EXPIRY] = expiry
+        _in_order()
         # Last: from here on readers find it.
         words[base + _GENERATION] = generation
         return generation
@@ -124,6 +164,7 @@ class Slab:
         """
         if not self.holds(slot, generation):
             return None
+        _in_order()
         nbytes = self._words[slot * _WORDS + _LENGTH]
         if nbytes > self.slot_nbytes:
             # It was moved just now, or the slab is damaged.
@@ -132,6 +173,7 @@ class Slab:
         stop = start + nbytes
         start = min(start + offset, stop)
         data = bytearray(self._data[start : stop if length is None else min(start + length, stop)])
+        _in_order()
         # Evicted meanwhile is as good as evicted later; given out anew is not.
         return data if self._words[slot * _WORDS + _GENERATION] == generation else None
 
@@ -150,9 +192,10 @@ class Slab:
         words, base = self._words, slot * _WORDS
         if not 0 <= slot < self.n_slots or words[base + _GENERATION] != generation:
             return False
-        found = words[base + _EVICTED] < generation
+        if words[base + _EVICTED] >= generation:
+            return False
         words[base + _EVICTED] = generation
-        return found
+        return True
 
     def is_moved(self, slot: int, generation: int) -> bool:
         """Whether the object is there, but in a file."""
@@ -195,10 +238,18 @@ class Slab:
                 if not expiry or now < expiry:
                     continue
                 self._words[base + _EVICTED] = generation
-            free.append(slot)
+            if max(generation, words[base + _EVICTED]) < _LAST_GENERATION:
+                free.append(slot)
         return free
 
 
 def _start_of_slots(n_slots: int) -> int:
     page = mmap.PAGESIZE
     return -(-(_TABLE + n_slots * _WORDS * 8) // page) * page
+
+
+def _mapped(fd: int, nbytes: int) -> mmap.mmap:
+    if sys.version_info >= (3, 13):
+        # Without a descriptor of its own.
+        return mmap.mmap(fd, nbytes, trackfd=False)
+    return mmap.mmap(fd, nbytes)

@@ -6,17 +6,18 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from types import TracebackType
 from typing import NamedTuple
 
 from proxystore.connectors._file.directory import Directory
 from proxystore.connectors._file.failures import gone
-from proxystore.connectors._file.layout import SLAB, SLABS_LOCK
+from proxystore.connectors._file.layout import SLAB, SLABS_LOCK, TEMPORARY
 from proxystore.connectors._shm.slab import Slab
 from proxystore.connectors.keys import fresh_id
 from proxystore.errors import CorruptObjectError
 from proxystore.host.forks import remake_in_child
-from proxystore.host.locks import lock, try_lock, unlock
+from proxystore.host.locks import lock, unlock
 from proxystore.payload import Payload
 
 __all__ = ["LARGEST_SLOT", "Place", "Slabs"]
@@ -29,8 +30,8 @@ _FIRST_NBYTES = 1 << 17
 _LARGEST_NBYTES = 1 << 24
 _LEAST_SLOTS = 8
 _LOCK_SECONDS = 10.0
-# Each mapping is a descriptor before Python 3.13; reading copies, so any may be dropped.
-_MOST_MAPPED = 128
+# Each is one descriptor, two before Python 3.13; reading copies, so any may be dropped.
+_MOST_MAPPED = 64
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -63,8 +64,70 @@ class _SizeClass:
 
     def collect(self) -> None:
         """Find the slots whose objects were evicted, by whomever. Hold the lock."""
+        self.free = []
         for name, slab in self.slabs.items():
             self.free += [(name, slab, slot) for slot in slab.free_slots()]
+
+
+class _Changing:
+    """Held by whoever takes slots away: one thread of one process, which may take it again.
+
+    A garbage collection can run a finalizer that evicts an object in the midst of
+    anything here. `depth` tells: what is held already is half changed.
+    """
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._lock_fd = -1
+        self.remade_in_child()
+
+    def remade_in_child(self) -> None:
+        """Let go of the parent's lock: that is of the open file, which both have."""
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+        self._lock_fd = -1
+        self.mutex = threading.RLock()
+        self.depth = 0
+        self._locks = 0
+
+    def __del__(self) -> None:
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+
+    def __enter__(self) -> None:
+        self.mutex.acquire()
+        try:
+            if not self._locks:
+                self._lock()
+        except BaseException:
+            self.mutex.release()
+            raise
+        self._locks += 1
+        self.depth += 1
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.depth -= 1
+        self._locks -= 1
+        if not self._locks:
+            unlock(self._lock_fd)
+        self.mutex.release()
+
+    def _lock(self) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        while True:
+            if self._lock_fd < 0:
+                self._lock_fd = os.open(SLABS_LOCK, flags, 0o600, dir_fd=self._directory.fd)
+            lock(self._lock_fd, _LOCK_SECONDS)
+            if os.fstat(self._lock_fd).st_nlink:
+                return
+            # The directory was cleared: others lock another file now.
+            os.close(self._lock_fd)
+            self._lock_fd = -1
 
 
 class Slabs:
@@ -76,45 +139,59 @@ class Slabs:
 
     def __init__(self, directory: Directory) -> None:
         self.directory = directory
-        self._lock_fd = -1
-        self.remade_in_child()
+        self.changing = _Changing(directory)
+        """A lock, to hold while slots are taken away, or their objects changed.
+
+        Entering raises TimeoutError if another process held it for 10 seconds.
+        """
+        self._begin()
         remake_in_child(self)
 
     def remade_in_child(self) -> None:
-        """Leave the parent its slots, and its lock: that is of the open file, which both have."""
-        if self._lock_fd >= 0:
-            os.close(self._lock_fd)
-        self._lock_fd = -1
+        """Leave the parent its slots."""
+        self.changing.remade_in_child()
+        self._begin()
+
+    def _begin(self) -> None:
         self._writer = fresh_id()[:8]
         self._made = 0
         self._classes: dict[int, _SizeClass] = {}
         self._mapped: OrderedDict[str, Slab] = OrderedDict()
-        self._mutex = threading.Lock()
 
-    def __del__(self) -> None:
-        if self._lock_fd >= 0:
-            os.close(self._lock_fd)
-
-    def put(self, payload: Payload, nbytes: int, expiry: int) -> Place:
+    def put(self, payload: Payload, nbytes: int, expiry: int) -> Place | None:
         """Store a copy of ``payload``, which has ``nbytes``: at most `LARGEST_SLOT`.
+
+        Returns:
+            `None` if this interrupts another call in the same thread.
 
         Raises:
             MediumGoneError: The directory is gone.
             OSError: There is no room.
         """
         bits = max(_SMALLEST_BITS, (nbytes - 1).bit_length())
-        with self._mutex:
-            size_class = self._classes.get(bits) or self._new_class(bits)
-            if not size_class.free:
-                self._refill(size_class)
-            name, slab, slot = size_class.free.pop()
-            if not self._is_linked(name):
-                # The directory was cleared: nobody would find the object.
-                self._classes.clear()
-                size_class = self._new_class(bits)
-                self._refill(size_class)
-                name, slab, slot = size_class.free.pop()
-            return Place(name, slot, slab.write(slot, payload, expiry))
+        changing = self.changing
+        with changing.mutex:
+            if changing.depth:
+                return None
+            changing.depth = 1
+            try:
+                name, slab, slot = self._free_slot(bits)
+                return Place(name, slot, slab.write(slot, payload, expiry))
+            finally:
+                changing.depth = 0
+
+    def _free_slot(self, bits: int) -> tuple[str, Slab, int]:
+        size_class = self._classes.get(bits) or self._new_class(bits)
+        if not size_class.free:
+            self._refill(size_class)
+        found = size_class.free.pop()
+        if not found[1].is_linked:
+            # The directory was cleared: nobody would find the object.
+            self._classes.clear()
+            size_class = self._new_class(bits)
+            self._refill(size_class)
+            found = size_class.free.pop()
+        return found
 
     def slab(self, place: Place) -> Slab | None:
         """The slab of ``place``, mapped; `None` if it is gone.
@@ -125,37 +202,21 @@ class Slabs:
         """
         name = place.slab
         found = self._mapped.get(name)
-        if found is not None:
+        if found is None:
+            found = self._opened(name)
+        if found is None or found.is_linked:
             return found
-        try:
-            fd = os.open(SLAB + name, _OPEN, dir_fd=self.directory.fd)
-        except FileNotFoundError:
-            return None
-        try:
-            slab = Slab.attach(fd, name)
-        finally:
-            os.close(fd)
-        self._remember(name, slab)
-        return slab
+        self._mapped.pop(name, None)
+        return None
 
     def evict(self, place: Place) -> None:
         """Remove the object, if it is there."""
         slab = self.slab(place)
         if slab is None:
             return
-        with self.changing():
-            if slab.evict(place.slot, place.generation):
+        with self.changing:
+            if slab.evict(place.slot, place.generation) and self.changing.depth == 1:
                 self._reuse(place, slab)
-
-    @contextmanager
-    def changing(self) -> Iterator[None]:
-        """Hold the lock under which slots are taken away, or their objects changed.
-
-        Raises:
-            TimeoutError: Another process held it for 10 seconds.
-        """
-        with self._mutex, self._locked():
-            yield
 
     def entries(self) -> Iterator[tuple[Place, int, int]]:
         """Each small object there is now, with its bytes and expiry (`boot_ns`; 0 for never)."""
@@ -168,16 +229,10 @@ class Slabs:
         """Remove slabs of dead processes that have no object any more; gives their bytes."""
         removed = 0
         for name in self._names():
-            # Corrupt: it is being made just now.
-            with suppress(FileNotFoundError, CorruptObjectError):
-                fd = os.open(SLAB + name, _OPEN, dir_fd=self.directory.fd)
-                try:
-                    # Locked as long as its process lives.
-                    if try_lock(fd) and not any(Slab.attach(fd, name).objects()):
-                        os.unlink(SLAB + name, dir_fd=self.directory.fd)
-                        removed += os.fstat(fd).st_size
-                finally:
-                    os.close(fd)
+            slab = self._orphan(name)
+            if slab is not None and not any(slab.objects()):
+                os.unlink(SLAB + name, dir_fd=self.directory.fd)
+                removed += slab.nbytes
         return removed
 
     def _names(self) -> list[str]:
@@ -194,8 +249,10 @@ class Slabs:
             size_class.free.append((place.slab, slab, place.slot))
 
     def _refill(self, size_class: _SizeClass) -> None:
-        with self._locked():
+        with self.changing:
             size_class.collect()
+            if not size_class.free:
+                self._adopt(size_class)
         if size_class.free:
             return
         name = f"{self._writer}-{self._made}"
@@ -204,40 +261,69 @@ class Slabs:
         size_class.add(name, slab)
         self._remember(name, slab)
 
+    def _adopt(self, size_class: _SizeClass) -> None:
+        """Give out the slots of slabs whose processes died, until there are some."""
+        for name in self._names():
+            if name in size_class.slabs:
+                continue
+            slab = self._orphan(name)
+            if slab is not None and slab.slot_nbytes == size_class.slot_nbytes:
+                size_class.slabs[name] = slab
+                self._remember(name, slab)
+                size_class.collect()
+            if size_class.free:
+                return
+
+    def _orphan(self, name: str) -> Slab | None:
+        """The slab, locked, if its process died. The lock is freed with the last reference."""
+        with suppress(CorruptObjectError):
+            slab = self._attached(name)
+            if slab is not None and slab.try_lock() and slab.is_linked:
+                return slab
+        return None
+
     def _created(self, name: str, size_class: _SizeClass) -> Slab:
+        where, begun = self.directory.fd, TEMPORARY + name
         try:
-            fd = os.open(SLAB + name, _CREATE, 0o600, dir_fd=self.directory.fd)
+            fd = os.open(begun, _CREATE, 0o600, dir_fd=where)
         except FileNotFoundError:
             raise gone(self.directory.path) from None
         try:
-            return Slab.create(fd, size_class.slot_nbytes, size_class.next_slots())
+            slab = Slab.create(fd, size_class.slot_nbytes, size_class.next_slots())
         except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(SLAB + name, dir_fd=self.directory.fd)
-            raise
-        finally:
             os.close(fd)
+            with suppress(FileNotFoundError):
+                os.unlink(begun, dir_fd=where)
+            raise
+        try:
+            os.rename(begun, SLAB + name, src_dir_fd=where, dst_dir_fd=where)
+        except FileNotFoundError:
+            raise gone(self.directory.path) from None
+        return slab
+
+    def _opened(self, name: str) -> Slab | None:
+        slab = self._attached(name)
+        if slab is not None:
+            self._remember(name, slab)
+        return slab
+
+    def _attached(self, name: str) -> Slab | None:
+        try:
+            fd = os.open(SLAB + name, _OPEN, dir_fd=self.directory.fd)
+        except FileNotFoundError:
+            return None
+        try:
+            return Slab.attach(fd, name)
+        except BaseException:
+            os.close(fd)
+            raise
 
     def _remember(self, name: str, slab: Slab) -> None:
+        # Those that were removed take memory until nobody maps them.
+        for other, each in list(self._mapped.items()):
+            if not each.is_linked:
+                self._mapped.pop(other, None)
         self._mapped[name] = slab
         if len(self._mapped) > _MOST_MAPPED:
             with suppress(KeyError):
                 self._mapped.popitem(last=False)
-
-    def _is_linked(self, name: str) -> bool:
-        try:
-            os.stat(SLAB + name, dir_fd=self.directory.fd, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        return True
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        if self._lock_fd < 0:
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._lock_fd = os.open(SLABS_LOCK, flags, 0o600, dir_fd=self.directory.fd)
-        lock(self._lock_fd, _LOCK_SECONDS)
-        try:
-            yield
-        finally:
-            unlock(self._lock_fd)
