@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from proxystore.cli import main
-from proxystore.connectors.file import FileConnector
+from proxystore.connectors.shm import ShmConnector
 from proxystore.store import Store
 
-_COMMANDS = ("ls", "stat", "gc", "doctor", "demo")
+_COMMANDS = ("ls", "stat", "top", "gc", "doctor", "demo")
 _ABANDON = """
 import os, signal
 from proxystore.store import Store
@@ -30,7 +30,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture
-def store() -> Iterator[Store[FileConnector]]:
+def store() -> Iterator[Store[ShmConnector]]:
     with Store("listed") as store:
         yield store
 
@@ -46,17 +46,17 @@ def abandoned() -> str:
 
 
 def test_ls_shows_each_object_of_a_medium(
-    store: Store[FileConnector], capsys: pytest.CaptureFixture[str]
+    store: Store[ShmConnector], capsys: pytest.CaptureFixture[str]
 ) -> None:
     keys = [store.put(bytearray(n)) for n in (10, 5000)]
     assert main(["ls", str(store.url)]) == 0
     printed = capsys.readouterr().out
-    assert all(key.filename in printed for key in keys)  # type: ignore[attr-defined]
+    assert all(key.name in printed for key in keys)
     assert len(printed.splitlines()) == 1 + len(keys)
 
 
 def test_ls_names_the_private_directory_of_a_live_store(
-    store: Store[FileConnector], capsys: pytest.CaptureFixture[str]
+    store: Store[ShmConnector], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["ls"]) == 0
     path = str(store.url).partition("?")[0]
@@ -65,7 +65,7 @@ def test_ls_names_the_private_directory_of_a_live_store(
 
 
 def test_stat_tells_what_an_object_survives(
-    store: Store[FileConnector], capsys: pytest.CaptureFixture[str]
+    store: Store[ShmConnector], capsys: pytest.CaptureFixture[str]
 ) -> None:
     store.put(bytearray(5000))
     assert main(["stat", str(store.url)]) == 0
@@ -75,7 +75,7 @@ def test_stat_tells_what_an_object_survives(
 def test_gc_removes_what_a_killed_process_left(
     abandoned: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = Path(abandoned.partition("?")[0].removeprefix("file://"))
+    path = Path(abandoned.partition("?")[0].removeprefix("shm://"))
     assert path.exists()
     assert main(["gc", "--dry-run"]) == 0
     assert path.exists()
@@ -85,7 +85,7 @@ def test_gc_removes_what_a_killed_process_left(
 
 
 def test_gc_of_a_medium_removes_expired_objects(
-    store: Store[FileConnector], capsys: pytest.CaptureFixture[str]
+    store: Store[ShmConnector], capsys: pytest.CaptureFixture[str]
 ) -> None:
     store.put("gone", ttl=1e-9)
     kept = store.put("kept")
@@ -158,7 +158,7 @@ def test_the_installed_command_runs_the_demo() -> None:
     assert done.stdout.count("verified") == 2
 
 
-def test_a_reader_that_stops_early_is_not_an_error(store: Store[FileConnector]) -> None:
+def test_a_reader_that_stops_early_is_not_an_error(store: Store[ShmConnector]) -> None:
     for _ in range(50):
         store.put(b"x")
     code = "import sys; from proxystore.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -170,5 +170,66 @@ def test_a_reader_that_stops_early_is_not_an_error(store: Store[FileConnector]) 
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
+        assert process.wait(timeout=60) == 0
+        assert process.stderr.read() == b""
+
+
+def _bytes_of(printed: str, use: str) -> int:
+    (line,) = [line for line in printed.splitlines() if line.startswith(f"{use}  ")]
+    return int(line.split()[-1])
+
+
+@pytest.mark.slow
+def test_stat_accounts_for_every_byte_of_shared_memory(
+    store: Store[ShmConnector], capsys: pytest.CaptureFixture[str]
+) -> None:
+    large = store.put(bytearray(3_000_000))
+    store.put_batch([bytearray(n) for n in range(100, 5000, 100)])
+    viewed = store.connector.get(large)
+    store.evict(store.put(bytearray(500_000)))
+    assert main(["stat"]) == 0
+    before = capsys.readouterr().out
+    store.evict(large)
+    assert main(["stat"]) == 0
+    after = capsys.readouterr().out
+    assert viewed is not None
+    for printed in (before, after):
+        lines = printed[: printed.index("\n\n")].splitlines()[1:]
+        parts = [int(line.split()[-1]) for line in lines]
+        assert sum(parts[:-1]) == parts[-1]
+    moved = _bytes_of(after, "files of evicted objects that somebody views")
+    assert moved >= 3_000_000
+    assert _bytes_of(after, "files waiting to be filled again") >= 500_000
+
+
+def test_stat_of_a_medium_tells_who_maps_it(
+    store: Store[ShmConnector], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.put(b"x")
+    assert main(["stat", str(store.url)]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "mapped by" in line]
+    assert str(os.getpid()) in line.split()
+
+
+def test_top_shows_each_private_directory(
+    store: Store[ShmConnector], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.put(bytearray(5000))
+    assert main(["top", "--rounds", "2", "--delay", "0"]) == 0
+    path = str(store.url).partition("?")[0]
+    lines = [line for line in capsys.readouterr().out.splitlines() if path in line]
+    assert len(lines) == 2
+    assert str(os.getpid()) in lines[0]
+
+
+def test_top_ends_quietly_when_interrupted(store: Store[ShmConnector]) -> None:
+    code = "import sys; from proxystore.cli import main; sys.exit(main(['top']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 0
         assert process.stderr.read() == b""

@@ -13,12 +13,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from proxystore.abc import Medium
 from proxystore.cli._table import print_table, size
 from proxystore.connectors.file import FileConnector, list_media
 from proxystore.connectors.load import connector_type
+from proxystore.connectors.shm import ShmConnector
 from proxystore.errors import ProxyStoreError
 from proxystore.host.node import this_node
 from proxystore.store import Store
@@ -108,7 +109,7 @@ def _environment() -> Finding:
 
 
 def _shared_memory() -> Finding:
-    with FileConnector.temporary(collect=False) as connector:
+    with ShmConnector(collect=False) as connector:
         path = connector.config()["store_dir"]
         room = os.statvfs(path)
         in_memory = connector.medium is Medium.SHARED_MEMORY
@@ -124,7 +125,7 @@ def _shared_memory() -> Finding:
 
 
 def _embedded_default() -> Finding:
-    return _round_trip(Store("doctor", FileConnector.temporary(collect=False)))
+    return _round_trip(Store("doctor", ShmConnector(collect=False)))
 
 
 def _files_on_disk() -> Finding:
@@ -132,7 +133,8 @@ def _files_on_disk() -> Finding:
         return _round_trip(Store("doctor", FileConnector(f"{parent}/objects")))
 
 
-def _round_trip(store: Store[FileConnector]) -> Finding:
+# Any: of whatever connector.
+def _round_trip(store: Store[Any]) -> Finding:
     """Store an object that another process, which knows nothing of it, then reads."""
     with store:
         proxy = store.proxy(bytearray(range(256)) * 4096)

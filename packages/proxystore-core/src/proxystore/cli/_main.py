@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from proxystore import __version__
-from proxystore.cli import _demo, _doctor, _media
+from proxystore.cli import _demo, _doctor, _media, _usage
 from proxystore.errors import ProxyStoreError
 
 __all__ = ["main"]
@@ -27,6 +27,7 @@ examples:
   proxystore demo                     pass data by value and by proxy, and see both timed
   proxystore ls                       the private directories of this user
   proxystore ls file:///data/objects  the objects in one medium
+  proxystore top                      who takes how much shared memory, now
   proxystore gc                       remove what dead processes left
   proxystore doctor                   check that everything works here
 """
@@ -43,6 +44,7 @@ class _Command(NamedTuple):
 _COMMANDS = (
     _Command("ls", "list media, or the objects in one", _media.LS, _media.url_argument, _media.ls),
     _Command("stat", "sum up what is in use", _media.STAT, _media.url_argument, _media.stat),
+    _Command("top", "watch shared memory in use", _usage.TOP, _usage.top_arguments, _usage.top),
     _Command("gc", "remove what nobody will ask for", _media.GC, _media.gc_arguments, _media.gc),
     _Command(
         "doctor", "check this environment", _doctor.DESCRIPTION, _doctor.arguments, _doctor.run

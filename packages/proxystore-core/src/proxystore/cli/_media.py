@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
+from typing import TypeAlias
 
 from proxystore.cli._table import age, print_table, size
+from proxystore.cli._usage import print_usage
 from proxystore.connectors.file import (
     FileConnector,
+    FileEntry,
     MediumInfo,
     collect_media,
     list_media,
 )
 from proxystore.connectors.load import connector_from_url
+from proxystore.connectors.shm import ShmConnector, ShmEntry, Use, mappings
 from proxystore.errors import ConfigError
 
 __all__ = ["GC", "LS", "STAT", "gc", "gc_arguments", "ls", "stat", "url_argument"]
@@ -26,16 +29,19 @@ objects it holds and how large they are together.
 With URL: the objects in that medium: key, size, age, and when each expires."""
 
 STAT = """\
-Without URL: how much of shared memory this user's stores take, and how much of
-that belongs to dead processes.
+Without URL: what every byte of shared memory is for: objects, room that the next
+ones can take, what others use; and who owns and who maps each private directory.
 
-With URL: what the medium can do, what survives in it, and what is in it."""
+With URL: what the medium can do, what survives in it, what is in it, and who maps it."""
 
 GC = """\
 Without URL: remove the private directories of this user whose owners are dead.
 
 With URL: remove objects whose time to live is over, and the halves of objects
 that their writers died writing. Safe while others use the medium."""
+
+
+_Listable: TypeAlias = FileConnector | ShmConnector
 
 
 def url_argument(parser: argparse.ArgumentParser) -> None:
@@ -60,14 +66,15 @@ def ls(arguments: argparse.Namespace) -> int:
         return 0
     now = time.time()
     with _opened(arguments.url) as connector:
+        entries: list[FileEntry | ShmEntry] = list(connector.entries())
         rows = [
             (
-                entry.key.filename,
+                " ".join(map(str, entry.key)),
                 size(entry.nbytes),
-                age(now - entry.created),
+                "-" if entry.created is None else age(now - entry.created),
                 "never" if entry.expires is None else f"in {age(entry.expires - now)}",
             )
-            for entry in sorted(connector.entries(), key=lambda entry: entry.created)
+            for entry in sorted(entries, key=lambda entry: entry.created or 0)
         ]
     print_table(("KEY", " SIZE", " AGE", "EXPIRES"), rows)
     return 0
@@ -76,20 +83,33 @@ def ls(arguments: argparse.Namespace) -> int:
 def stat(arguments: argparse.Namespace) -> int:
     """Sum up this user's media, or one medium."""
     if arguments.url is None:
-        return _stat_all()
+        print_usage()
+        return 0
     with _opened(arguments.url) as connector:
         sizes = [entry.nbytes for entry in connector.entries()]
         capabilities = sorted(capability.value for capability in connector.capabilities)
-        facts = (
+        facts = [
             ("medium", connector.medium.value),
             ("an object survives", connector.acknowledges.survives),
             ("capabilities", ", ".join(capabilities)),
             ("objects", str(len(sizes))),
             ("bytes in all", size(sum(sizes))),
             ("largest", size(max(sizes, default=0))),
-        )
+            *_uses(connector),
+        ]
     print_table(("FACT", "VALUE"), facts)
     return 0
+
+
+def _uses(connector: _Listable) -> list[tuple[str, str]]:
+    if not isinstance(connector, ShmConnector):
+        return []
+    uses = connector.census().uses
+    pids = sorted({each.pid for each in mappings(connector.config()["store_dir"])})
+    return [
+        *((use.value, size(uses[use])) for use in Use if uses[use] and use is not Use.OBJECTS),
+        ("mapped by processes", " ".join(map(str, pids)) or "none"),
+    ]
 
 
 def gc(arguments: argparse.Namespace) -> int:
@@ -113,40 +133,19 @@ def gc(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _opened(url: str) -> FileConnector:
+def _opened(url: str) -> _Listable:
     connector = connector_from_url(url)
-    if not isinstance(connector, FileConnector):
+    if not isinstance(connector, _Listable):
         connector.close()
-        raise ConfigError(f"medium {url!r}", "only media of files can be listed", None, ("file",))
+        found = "only media of files and of shared memory can be listed"
+        raise ConfigError(f"medium {url!r}", found, None, ("file", "shm"))
     return connector
-
-
-def _stat_all() -> int:
-    media = list_media()
-    dead = [info for info in media if not info.alive]
-    rows = [
-        _totals("in use", [info for info in media if info.alive]),
-        _totals("of dead processes", dead),
-    ]
-    print_table(("DIRECTORIES", " NUMBER", " OBJECTS", " BYTES"), rows)
-    if os.path.isdir("/dev/shm"):  # noqa: S108 - only asked for its size
-        room = os.statvfs("/dev/shm")  # noqa: S108
-        free, total = room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize
-        print(f"Shared memory: {size(free)} free of {size(total)}.")
-    if dead:
-        print("Run `proxystore gc` to remove what dead processes left.")
-    return 0
-
-
-def _totals(label: str, media: list[MediumInfo]) -> tuple[str, str, str, str]:
-    objects, nbytes = sum(info.objects for info in media), sum(info.nbytes for info in media)
-    return label, str(len(media)), str(objects), size(nbytes)
 
 
 def _print_media(media: list[MediumInfo]) -> None:
     rows = [
         (
-            f"file://{info.path}",
+            f"shm://{info.path}",
             "?" if info.owner_pid is None else str(info.owner_pid),
             "alive" if info.alive else "dead",
             str(info.objects),

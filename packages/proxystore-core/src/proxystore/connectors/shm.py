@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import Any, ClassVar, Concatenate, NamedTuple, ParamSpec, Self, TypeVar
 
@@ -12,8 +13,10 @@ from proxystore.connectors._file.attachment import Attachment
 from proxystore.connectors._file.directory import Directory
 from proxystore.connectors._file.failures import explained
 from proxystore.connectors._file.layout import MOVED
-from proxystore.connectors._file.media import private_directory
+from proxystore.connectors._file.media import media_folder, private_directory
 from proxystore.connectors._file.objects import Objects
+from proxystore.connectors._file.sweep import Collected
+from proxystore.connectors._shm.census import Census, Mapped, Use, mappings, take_census
 from proxystore.connectors._shm.slab import Slab, boot_ns
 from proxystore.connectors._shm.slabs import LARGEST_SLOT, Place, Slabs
 from proxystore.connectors.keys import EXPECTED_ID, expected_key, fresh_id, is_id
@@ -22,7 +25,17 @@ from proxystore.errors import InvalidKeyError, KeyAlreadySetError, KeyNotSetErro
 from proxystore.host.node import this_node
 from proxystore.payload import BytesLike, Payload, payload_nbytes
 
-__all__ = ["ShmConnector", "ShmKey"]
+__all__ = [
+    "Census",
+    "Mapped",
+    "ShmConnector",
+    "ShmEntry",
+    "ShmKey",
+    "Use",
+    "census_of",
+    "mappings",
+    "media_folder",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,6 +58,17 @@ class ShmKey(NamedTuple):
     """In the slab; -1 if it has a file of its own."""
     generation: int = 0
     """Of the slot: an object that comes later to the same slot has another one."""
+
+
+class ShmEntry(NamedTuple):
+    """An object in shared memory, as `ShmConnector.entries` finds it."""
+
+    key: ShmKey
+    nbytes: int
+    created: float | None
+    """Seconds since the epoch; `None` of a small one, of which nobody notes it."""
+    expires: float | None
+    """Seconds since the epoch; `None`: never."""
 
 
 def _in_present_directory(
@@ -85,6 +109,9 @@ class ShmConnector(Connector[ShmKey]):
     Storing or reading 1 KB costs some 3 us; of 100 MB, storing costs the copy, and
     reading 20 us.
 
+    Args:
+        collect: Remove the objects of up to 64 dead owners first.
+
     Raises:
         UnsafeDirectoryError: Somebody else made the directory that holds them.
         ConnectorUnavailableError: The system refused.
@@ -92,8 +119,8 @@ class ShmConnector(Connector[ShmKey]):
 
     key_type: ClassVar[type] = ShmKey
 
-    def __init__(self) -> None:
-        self._own(private_directory())
+    def __init__(self, *, collect: bool = True) -> None:
+        self._own(private_directory(collect=collect))
 
     def _own(self, directory: Directory) -> None:
         node = this_node() if directory.is_in_memory else None
@@ -296,6 +323,49 @@ class ShmConnector(Connector[ShmKey]):
         with self._open_slabs().changing:
             return slab is not None and slab.renew(place.slot, place.generation, expiry)
 
+    # --- What is there --------------------------------------------------------------
+
+    @_in_present_directory
+    def entries(self) -> Iterator[ShmEntry]:
+        """Every object there is now, in no order.
+
+        Raises:
+            ConnectorUnavailableError: The directory cannot be read or is gone.
+        """
+        in_files = [ShmEntry(ShmKey(each.name), *each[1:]) for each in self._objects.entries()]
+        since_boot = time.time() - boot_ns() / 1e9
+        for place, nbytes, expiry in self._open_slabs().entries():
+            expires = since_boot + expiry / 1e9 if expiry else None
+            in_files.append(ShmEntry(ShmKey(*place), nbytes, None, expires))
+        return iter(in_files)
+
+    @_in_present_directory
+    def census(self) -> Census:
+        """What every byte that the medium takes is for.
+
+        Raises:
+            ConnectorUnavailableError: The directory cannot be read or is gone.
+        """
+        directory = self._attachment.directory()
+        directory.require_present()
+        return take_census(directory)
+
+    @_in_present_directory
+    def gc(self) -> Collected:
+        """As `FileConnector.gc`; also removes what dead processes had reserved.
+
+        Raises:
+            ConnectorUnavailableError: The directory cannot be read or is gone.
+        """
+        collected = self._objects.gc()
+        slabs = self._open_slabs()
+        expired, nbytes = slabs.collect()
+        with slabs.changing:
+            for name in self._objects.moved():
+                if not slabs.holds_moved(_place_of_moved(name)):
+                    self._objects.evict(name)
+        return Collected(collected.orphans, collected.expired + expired, collected.nbytes + nbytes)
+
     # --- Inside -------------------------------------------------------------------
 
     def _slab(self, place: Place) -> Slab | None:
@@ -311,6 +381,20 @@ class ShmConnector(Connector[ShmKey]):
         if slabs is None or slabs.directory is not directory:
             slabs = self._slabs = Slabs(directory)
         return slabs
+
+
+def census_of(path: str) -> Census:
+    """What every byte is for that the directory of objects at ``path`` takes.
+
+    Raises:
+        MediumGoneError: There is none.
+        UnsafeDirectoryError: It is a link, not a directory, or others can write to it.
+        ConnectorUnavailableError: The system refused.
+    """
+    try:
+        return take_census(Directory.attach(path))
+    except OSError as error:
+        raise explained(error, path) from error
 
 
 # Any: what a caller passed as a key, which may be anything.
@@ -342,6 +426,11 @@ def _place(key: Any) -> Place | None:
 
 def _moved(place: Place) -> str:
     return f"{MOVED}{place.slab}-{place.slot}-{place.generation}"
+
+
+def _place_of_moved(name: str) -> Place:
+    slab, slot, generation = name.removeprefix(MOVED).rsplit("-", 2)
+    return Place(slab, int(slot), int(generation))
 
 
 def _expiry(ttl: float | None) -> int:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from proxystore.connectors._file.directory import Directory
 from proxystore.connectors._file.failures import explained
 from proxystore.connectors._file.layout import OWNER
-from proxystore.connectors._file.sweep import objects
+from proxystore.connectors._shm.census import take_census
 from proxystore.connectors.keys import fresh_id
 from proxystore.directories import open_checked
 from proxystore.errors import (
@@ -22,7 +22,7 @@ from proxystore.errors import (
 from proxystore.host.filesystems import filesystem_of, is_memory
 from proxystore.host.locks import try_lock
 
-__all__ = ["MediumInfo", "collect_media", "list_media", "private_directory"]
+__all__ = ["MediumInfo", "collect_media", "list_media", "media_folder", "private_directory"]
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - what is made there is private and checked
 _MIN_FREE_NBYTES = 32 << 20
@@ -101,6 +101,11 @@ def collect_media() -> list[MediumInfo]:
     return [info for info in list_media() if not info.alive and _collected(info.path)]
 
 
+def media_folder() -> str:
+    """Where private directories are that are in shared memory."""
+    return _parent(_SHARED_MEMORY)
+
+
 def _paths() -> list[str]:
     paths = []
     for parent in {_parent(_SHARED_MEMORY), _parent(_temporary())}:
@@ -150,8 +155,8 @@ def _collected(path: str) -> bool:
 
 def _describe(directory: Directory) -> MediumInfo:
     pid, alive = _owner_of(directory)
-    sizes = [status.st_size for _, status in objects(directory)]
-    return MediumInfo(directory.path, pid, alive, len(sizes), sum(sizes))
+    census = take_census(directory)
+    return MediumInfo(directory.path, pid, alive, census.objects, census.nbytes)
 
 
 def _owner_of(directory: Directory) -> tuple[int | None, bool]:

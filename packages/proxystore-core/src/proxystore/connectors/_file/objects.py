@@ -13,6 +13,7 @@ from proxystore.abc import Acknowledgement
 from proxystore.connectors._file.attachment import Attachment
 from proxystore.connectors._file.directory import Directory
 from proxystore.connectors._file.failures import explained
+from proxystore.connectors._file.layout import MOVED
 from proxystore.connectors._file.lease import (
     expiry,
     expiry_after,
@@ -236,6 +237,11 @@ class Objects:
             return collected._replace(nbytes=collected.nbytes + recycler.trim())
         except OSError as error:
             raise explained(error, directory.path) from error
+
+    def moved(self) -> list[str]:
+        """Names of the objects that were elsewhere, and were replaced."""
+        names = (entry.name for entry in self._attachment.directory().scan())
+        return [name for name in names if name.startswith(MOVED)]
 
     def _fill(
         self, directory: Directory, temporary: Temporary, payload: Payload, ttl: float | None

@@ -188,7 +188,7 @@ class Slab:
         return not expiry or boot_ns() < expiry
 
     def evict(self, slot: int, generation: int) -> bool:
-        """Take the object away, for good; whether it was there. Hold the slab's lock."""
+        """Take the object away, for good; whether it was there. Hold the lock of changes."""
         words, base = self._words, slot * _WORDS
         if not 0 <= slot < self.n_slots or words[base + _GENERATION] != generation:
             return False
@@ -202,7 +202,7 @@ class Slab:
         return self.holds(slot, generation) and bool(self._words[slot * _WORDS + _LENGTH] & _MOVED)
 
     def move(self, slot: int) -> None:
-        """Say that the object is in a file from now on. Hold the slab's lock."""
+        """Say that the object is in a file from now on. Hold the lock of changes."""
         self._words[slot * _WORDS + _LENGTH] |= _MOVED
 
     def expiry(self, slot: int) -> int:
@@ -210,7 +210,7 @@ class Slab:
         return self._words[slot * _WORDS + _EXPIRY]
 
     def renew(self, slot: int, generation: int, expiry: int) -> bool:
-        """Let the object end at ``expiry``; whether it is there. Hold the slab's lock."""
+        """Let the object end at ``expiry``; whether it is there. Hold the lock of changes."""
         if not self.holds(slot, generation):
             return False
         self._words[slot * _WORDS + _EXPIRY] = expiry
@@ -224,23 +224,30 @@ class Slab:
             if self.holds(slot, generation):
                 yield slot, generation, nbytes & ~_MOVED, expiry
 
-    def free_slots(self) -> list[int]:
-        """The slots without an object, evicted or expired; marks the latter evicted.
-
-        Costs some 50 ns a slot. Hold the slab's lock.
-        """
-        words, now = self._words.tolist(), boot_ns()
-        free = []
-        for slot in range(self.n_slots):
-            base = slot * _WORDS
+    def expire(self) -> int:
+        """Evict the objects whose time is over; gives how many. Hold the lock of changes."""
+        words, now, n_expired = self._words.tolist(), boot_ns(), 0
+        for base in range(0, self.n_slots * _WORDS, _WORDS):
             generation, expiry = words[base + _GENERATION], words[base + _EXPIRY]
-            if words[base + _EVICTED] < generation:
-                if not expiry or now < expiry:
-                    continue
+            if words[base + _EVICTED] < generation and expiry and now >= expiry:
                 self._words[base + _EVICTED] = generation
-            if max(generation, words[base + _EVICTED]) < _LAST_GENERATION:
-                free.append(slot)
-        return free
+                n_expired += 1
+        return n_expired
+
+    def free_slots(self) -> list[int]:
+        """The slots without an object, evicted or expired.
+
+        Costs some 0.1 us a slot. Hold the lock of changes.
+        """
+        self.expire()
+        words = self._words.tolist()
+        return [
+            slot
+            for slot in range(self.n_slots)
+            if words[slot * _WORDS + _GENERATION]
+            <= words[slot * _WORDS + _EVICTED]
+            < _LAST_GENERATION
+        ]
 
 
 def _start_of_slots(n_slots: int) -> int:

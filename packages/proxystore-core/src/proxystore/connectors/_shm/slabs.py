@@ -200,7 +200,10 @@ class Slabs:
             CorruptObjectError: It is no slab.
             OSError: It cannot be opened.
         """
-        name = place.slab
+        return self.slab_named(place.slab)
+
+    def slab_named(self, name: str) -> Slab | None:
+        """As `slab`, by its name."""
         found = self._mapped.get(name)
         if found is None:
             found = self._opened(name)
@@ -221,19 +224,32 @@ class Slabs:
     def entries(self) -> Iterator[tuple[Place, int, int]]:
         """Each small object there is now, with its bytes and expiry (`boot_ns`; 0 for never)."""
         for name in self._names():
-            slab = self.slab(Place(name, 0, 0))
+            slab = self.slab_named(name)
             for slot, generation, nbytes, expiry in slab.objects() if slab else ():
                 yield Place(name, slot, generation), nbytes, expiry
 
-    def collect(self) -> int:
-        """Remove slabs of dead processes that have no object any more; gives their bytes."""
-        removed = 0
+    def collect(self) -> tuple[int, int]:
+        """Remove expired objects, and slabs of dead processes that have no object any more.
+
+        Returns:
+            How many objects were removed, and how many bytes the slabs took.
+        """
+        expired = nbytes = 0
         for name in self._names():
+            slab = self.slab_named(name)
+            if slab is not None:
+                with self.changing:
+                    expired += slab.expire()
             slab = self._orphan(name)
             if slab is not None and not any(slab.objects()):
                 os.unlink(SLAB + name, dir_fd=self.directory.fd)
-                removed += slab.nbytes
-        return removed
+                nbytes += slab.nbytes
+        return expired, nbytes
+
+    def holds_moved(self, place: Place) -> bool:
+        """Whether the object is there, but in a file."""
+        slab = self.slab(place)
+        return slab is not None and slab.is_moved(place.slot, place.generation)
 
     def _names(self) -> list[str]:
         names = (entry.name for entry in self.directory.scan())
