@@ -10,19 +10,18 @@ from typing import Any, ClassVar, Concatenate, NamedTuple, ParamSpec, Self, Type
 from proxystore.abc import Acknowledgement, Capability, Connector, Medium
 from proxystore.connectors._file.address import Address
 from proxystore.connectors._file.attachment import Attachment
-from proxystore.connectors._file.directory import Directory
-from proxystore.connectors._file.failures import explained
-from proxystore.connectors._file.layout import MOVED
-from proxystore.connectors._file.media import media_folder, private_directory
-from proxystore.connectors._file.objects import Objects
+from proxystore.connectors._file.failures import FULL, explained
+from proxystore.connectors._file.media import media_folder
 from proxystore.connectors._file.sweep import Collected
-from proxystore.connectors._shm.census import Census, Mapped, Use, mappings, take_census
+from proxystore.connectors._shm.census import Census, Mapped, Use, census_of, mappings, take_census
+from proxystore.connectors._shm.keys import ShmKey, moved_name, place_of, place_of_moved
+from proxystore.connectors._shm.opening import owned
 from proxystore.connectors._shm.slab import Slab, boot_ns
 from proxystore.connectors._shm.slabs import LARGEST_SLOT, Place, Slabs
-from proxystore.connectors.keys import EXPECTED_ID, expected_key, fresh_id, is_id
+from proxystore.connectors._shm.spill import SpillingObjects
+from proxystore.connectors.keys import fresh_id
 from proxystore.connectors.options import check_range, checked_ttl
 from proxystore.errors import InvalidKeyError, KeyAlreadySetError, KeyNotSetError, MediumGoneError
-from proxystore.host.node import this_node
 from proxystore.payload import BytesLike, Payload, payload_nbytes
 
 __all__ = [
@@ -47,17 +46,6 @@ _CAPABILITIES = frozenset({
     Capability.RANGED,
     Capability.REPLACEABLE,
 })
-
-
-class ShmKey(NamedTuple):
-    """Key of an object in a `ShmConnector`."""
-
-    name: str
-    """Of its file, or of the slab that it shares with others."""
-    slot: int = -1
-    """In the slab; -1 if it has a file of its own."""
-    generation: int = 0
-    """Of the slot: an object that comes later to the same slot has another one."""
 
 
 class ShmEntry(NamedTuple):
@@ -109,27 +97,30 @@ class ShmConnector(Connector[ShmKey]):
     Storing or reading 1 KB costs some 3 us; of 100 MB, storing costs the copy, and
     reading 20 us.
 
+    It takes no more memory than it may, whichever process stores: then it gives back what
+    it kept to be filled again, and after that objects go to a private directory on
+    disk, with one warning a process. They are read, changed and removed like others, and
+    those up to 16 MiB come back when they are read and there is room again.
+
     Args:
+        max_nbytes: Bytes of shared memory to take; the default is the smaller of 25 %
+            of what is free and 10 % of the memory of the machine or control group.
         collect: Remove the objects of up to 64 dead owners first.
 
     Raises:
+        ValueError: ``max_nbytes`` is negative.
         UnsafeDirectoryError: Somebody else made the directory that holds them.
         ConnectorUnavailableError: The system refused.
     """
 
     key_type: ClassVar[type] = ShmKey
 
-    def __init__(self, *, collect: bool = True) -> None:
-        self._own(private_directory(collect=collect))
-
-    def _own(self, directory: Directory) -> None:
-        node = this_node() if directory.is_in_memory else None
-        address = Address(directory.path, node, Acknowledgement.PROCESS)
-        self._set_up(Attachment(address, directory, clear=True))
+    def __init__(self, *, max_nbytes: int | None = None, collect: bool = True) -> None:
+        self._set_up(owned(max_nbytes, collect=collect))
 
     def _set_up(self, attachment: Attachment) -> None:
         self._attachment = attachment
-        self._objects = Objects(attachment)
+        self._objects = SpillingObjects(attachment)
         self._slabs: Slabs | None = None
 
     def __repr__(self) -> str:
@@ -197,7 +188,7 @@ class ShmConnector(Connector[ShmKey]):
     def put(self, payload: Payload, *, ttl: float | None = None) -> ShmKey:
         nbytes = payload_nbytes(payload)
         if nbytes <= LARGEST_SLOT and self.medium is Medium.SHARED_MEMORY:
-            place = self._open_slabs().put(payload, nbytes, _expiry(ttl))
+            place = self._put_in_slab(payload, nbytes, _expiry(ttl))
             if place is not None:
                 return ShmKey(*place)
         return ShmKey(self._objects.put(payload, ttl))
@@ -228,7 +219,7 @@ class ShmConnector(Connector[ShmKey]):
 
     @_in_present_directory
     def _read(self, key: ShmKey, offset: int, length: int | None) -> tuple[BytesLike, int] | None:
-        place = _place(key)
+        place = place_of(key)
         if place is None:
             return self._objects.read(key.name, offset, length)
         slab = self._slab(place)
@@ -238,12 +229,12 @@ class ShmConnector(Connector[ShmKey]):
         if data is not None:
             return data, 0
         if slab.is_moved(place.slot, place.generation):
-            return self._objects.read(_moved(place), offset, length)
+            return self._objects.read(moved_name(place), offset, length)
         return None
 
     @_in_present_directory
     def exists(self, key: ShmKey) -> bool:
-        place = _place(key)
+        place = place_of(key)
         if place is None:
             return self._objects.exists(key.name)
         slab = self._slab(place)
@@ -252,7 +243,7 @@ class ShmConnector(Connector[ShmKey]):
     @_in_present_directory
     def evict(self, key: ShmKey) -> None:
         """As `Connector.evict`. Where the medium is gone there is nothing to evict."""
-        place = _place(key)
+        place = place_of(key)
         if place is None:
             self._objects.evict(key.name)
             return
@@ -263,18 +254,18 @@ class ShmConnector(Connector[ShmKey]):
         moved = slab.is_moved(place.slot, place.generation)
         slabs.evict(place)
         if moved:
-            self._objects.evict(_moved(place))
+            self._objects.evict(moved_name(place))
 
     # --- Keys made first ----------------------------------------------------------
 
     def new_key(self, object_id: str | None = None) -> ShmKey:
         self._attachment.require_open()
         key = ShmKey(fresh_id() if object_id is None else object_id)
-        _place(key)
+        place_of(key)
         return key
 
     def set(self, key: ShmKey, payload: Payload, *, ttl: float | None = None) -> None:
-        if _place(key) is None:
+        if place_of(key) is None:
             self._objects.set(key.name, payload, ttl)
         elif self.exists(key):
             raise KeyAlreadySetError(repr(key))
@@ -286,7 +277,7 @@ class ShmConnector(Connector[ShmKey]):
     @_in_present_directory
     def replace(self, key: ShmKey, payload: Payload) -> None:
         """As `Replaceable.replace`. The object keeps its time to live."""
-        place = _place(key)
+        place = place_of(key)
         if place is None:
             self._objects.replace(key.name, payload)
             return
@@ -295,28 +286,28 @@ class ShmConnector(Connector[ShmKey]):
             if slab is None or not slab.holds(place.slot, place.generation):
                 raise KeyNotSetError(repr(key))
             if slab.is_moved(place.slot, place.generation):
-                self._objects.replace(_moved(place), payload)
+                self._objects.replace(moved_name(place), payload)
             else:
                 # Of one who died just here.
-                self._objects.evict(_moved(place))
-                self._objects.set(_moved(place), payload, None)
+                self._objects.evict(moved_name(place))
+                self._objects.set(moved_name(place), payload, None)
                 slab.move(place.slot)
 
     @_in_present_directory
     def generation(self, key: ShmKey) -> int | None:
-        place = _place(key)
+        place = place_of(key)
         if place is None:
             return self._objects.generation(key.name)
         slab = self._slab(place)
         if slab is None or not slab.holds(place.slot, place.generation):
             return None
         if slab.is_moved(place.slot, place.generation):
-            return self._objects.generation(_moved(place))
+            return self._objects.generation(moved_name(place))
         return 0
 
     @_in_present_directory
     def touch(self, key: ShmKey, ttl: float | None) -> bool:
-        place = _place(key)
+        place = place_of(key)
         if place is None:
             return self._objects.touch(key.name, ttl)
         slab, expiry = self._slab(place), _expiry(ttl)
@@ -362,11 +353,20 @@ class ShmConnector(Connector[ShmKey]):
         expired, nbytes = slabs.collect()
         with slabs.changing:
             for name in self._objects.moved():
-                if not slabs.holds_moved(_place_of_moved(name)):
+                if not slabs.holds_moved(place_of_moved(name)):
                     self._objects.evict(name)
         return Collected(collected.orphans, collected.expired + expired, collected.nbytes + nbytes)
 
     # --- Inside -------------------------------------------------------------------
+
+    def _put_in_slab(self, payload: Payload, nbytes: int, expiry: int) -> Place | None:
+        try:
+            return self._open_slabs().put(payload, nbytes, expiry)
+        except OSError as error:
+            # Where there is no room for a slab, there may be for a file: or on disk.
+            if error.errno not in FULL:
+                raise
+        return None
 
     def _slab(self, place: Place) -> Slab | None:
         slabs = self._open_slabs()
@@ -381,56 +381,6 @@ class ShmConnector(Connector[ShmKey]):
         if slabs is None or slabs.directory is not directory:
             slabs = self._slabs = Slabs(directory)
         return slabs
-
-
-def census_of(path: str) -> Census:
-    """What every byte is for that the directory of objects at ``path`` takes.
-
-    Raises:
-        MediumGoneError: There is none.
-        UnsafeDirectoryError: It is a link, not a directory, or others can write to it.
-        ConnectorUnavailableError: The system refused.
-    """
-    try:
-        return take_census(Directory.attach(path))
-    except OSError as error:
-        raise explained(error, path) from error
-
-
-# Any: what a caller passed as a key, which may be anything.
-def _place(key: Any) -> Place | None:
-    """Where in a slab the object is; `None` if it has a file of its own.
-
-    Raises:
-        InvalidKeyError: ``key`` is no `ShmKey`, or a part of it is malformed.
-    """
-    if type(key) is not ShmKey:
-        raise InvalidKeyError(repr(key), expected_key(ShmKey))
-    name, slot, generation = tuple[Any, Any, Any](key)
-    if type(slot) is int and type(generation) is int and slot == -1 and not generation:
-        if not isinstance(name, str) or not is_id(name):
-            raise InvalidKeyError(repr(key), f"a ShmKey of {EXPECTED_ID}")
-        return None
-    # Before any use: '../x' as a file name would leave the directory.
-    if (
-        type(name) is str
-        and type(slot) is int
-        and type(generation) is int
-        and slot >= 0
-        and 0 < generation < 1 << 63
-        and is_id(name)
-    ):
-        return Place(name, slot, generation)
-    raise InvalidKeyError(repr(key), expected_key(ShmKey))
-
-
-def _moved(place: Place) -> str:
-    return f"{MOVED}{place.slab}-{place.slot}-{place.generation}"
-
-
-def _place_of_moved(name: str) -> Place:
-    slab, slot, generation = name.removeprefix(MOVED).rsplit("-", 2)
-    return Place(slab, int(slot), int(generation))
 
 
 def _expiry(ttl: float | None) -> int:

@@ -12,10 +12,15 @@ from functools import cache
 from typing import Self
 
 from proxystore.connectors._file.failures import explained, gone
-from proxystore.connectors._file.layout import LOCK, OWNER, is_ours
+from proxystore.connectors._file.layout import LOCK, OWNER, SPILLED, is_ours
 from proxystore.connectors._file.removal import remove
 from proxystore.directories import open_checked
-from proxystore.errors import ConnectorUnavailableError, NotOwnerError, UnsafeDirectoryError
+from proxystore.errors import (
+    ConnectorUnavailableError,
+    MediumGoneError,
+    NotOwnerError,
+    UnsafeDirectoryError,
+)
 from proxystore.host.filesystems import filesystem_of, is_local, is_memory
 from proxystore.host.forks import remake_in_child
 from proxystore.host.locks import lock, try_lock, unlock
@@ -225,11 +230,20 @@ class Directory:
         finally:
             os.close(fd)
 
+    @property
+    def spilled(self) -> str | None:
+        """Path of the directory that has what does not fit into this one; `None` without."""
+        try:
+            return os.readlink(SPILLED, dir_fd=self.fd)
+        except FileNotFoundError:
+            return None
+
     def clear(self) -> None:
         """Remove everything of ours, and the directory unless others keep files in it.
 
         For the owner, which it then is no longer.
         """
+        spilled = self.spilled
         with suppress(FileNotFoundError):
             self._remove_ours()
             os.unlink(OWNER, dir_fd=self.fd)
@@ -238,12 +252,15 @@ class Directory:
                 if self._removed() or not self._remove_ours():
                     break
         self.disown()
+        if spilled is not None:
+            with suppress(MediumGoneError, NotOwnerError):
+                Directory.adopt(spilled).clear()
 
     def _remove_ours(self) -> int:
         names = [
             entry.name
             for entry in self.scan()
-            if is_ours(entry.name) and entry.is_file(follow_symlinks=False)
+            if is_ours(entry.name) and (entry.is_symlink() or entry.is_file(follow_symlinks=False))
         ]
         for name in names:
             with suppress(FileNotFoundError):

@@ -11,10 +11,13 @@ from proxystore.connectors.keys import is_id
 __all__ = [
     "FREE",
     "LOCK",
+    "MEDIUM",
     "MOVED",
     "OWNER",
+    "ROOM",
     "SLAB",
     "SLABS_LOCK",
+    "SPILLED",
     "TEMPORARY",
     "is_object",
     "is_ours",
@@ -37,8 +40,15 @@ SLABS_LOCK = ".slabs"
 MOVED = ".moved-"
 """Begins the name of an object that was in a slab, and was replaced."""
 
+ROOM = ".room"
+"""Holds how much memory the directory may take."""
+SPILLED = ".spilled"
+"""A link to the directory on disk that has what does not fit into this one, in memory."""
+MEDIUM = ".medium"
+"""A link from that directory to the one in memory."""
+
 _PREFIXES = (TEMPORARY, FREE, MOVED, SLAB)
-_LOCKS = frozenset({LOCK, SLABS_LOCK})
+_NAMES = frozenset({LOCK, MEDIUM, ROOM, SLABS_LOCK, SPILLED})
 
 
 def is_object(name: str) -> bool:
@@ -48,4 +58,4 @@ def is_object(name: str) -> bool:
 
 def is_ours(name: str) -> bool:
     """Whether a file of this name is there because of us, the owner's lock apart."""
-    return is_id(name) or name.startswith(_PREFIXES) or name in _LOCKS
+    return is_id(name) or name.startswith(_PREFIXES) or name in _NAMES

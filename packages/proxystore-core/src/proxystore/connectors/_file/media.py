@@ -11,6 +11,7 @@ from proxystore.connectors._file.directory import Directory
 from proxystore.connectors._file.failures import explained
 from proxystore.connectors._file.layout import OWNER
 from proxystore.connectors._shm.census import take_census
+from proxystore.connectors._shm.spill import collect_spilled
 from proxystore.connectors.keys import fresh_id
 from proxystore.directories import open_checked
 from proxystore.errors import (
@@ -98,7 +99,9 @@ def collect_media() -> list[MediumInfo]:
     Returns:
         What was removed, as it was before.
     """
-    return [info for info in list_media() if not info.alive and _collected(info.path)]
+    removed = [info for info in list_media() if not info.alive and _collected(info.path)]
+    collect_spilled()
+    return removed
 
 
 def media_folder() -> str:

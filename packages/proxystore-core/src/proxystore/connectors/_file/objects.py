@@ -27,7 +27,7 @@ from proxystore.connectors._file.lease import (
 from proxystore.connectors._file.reading import read_part
 from proxystore.connectors._file.recycling import RECYCLE_MORE_THAN, Recycler
 from proxystore.connectors._file.sweep import Collected, collect, objects, remove_if_expired
-from proxystore.connectors._file.writing import Temporary
+from proxystore.connectors._file.writing import Reserve, Temporary
 from proxystore.errors import KeyAlreadySetError, KeyNotSetError, MediumGoneError
 from proxystore.host.locks import lock
 from proxystore.payload import BytesLike, Payload, payload_nbytes
@@ -79,10 +79,13 @@ class Objects:
 
     Args:
         attachment: To the directory.
+        reserve: Called before the directory takes more bytes; it raises OSError (ENOSPC)
+            if it may not.
     """
 
-    def __init__(self, attachment: Attachment) -> None:
+    def __init__(self, attachment: Attachment, reserve: Reserve | None = None) -> None:
         self._attachment = attachment
+        self._reserve = reserve
         self._durable = attachment.address.acknowledge is Acknowledgement.DISK
         # Set by the first lease: only then is there something to sweep.
         self._next_sweep: float | None = None
@@ -139,7 +142,7 @@ class Objects:
 
     def generation(self, name: str) -> int | None:
         """As `Replaceable.generation`."""
-        status = self._status_of(name)
+        status = self.status(name)
         return None if status is None else generation(status)
 
     @_in_present_directory
@@ -168,7 +171,7 @@ class Objects:
 
     def exists(self, name: str) -> bool:
         """As `Connector.exists`."""
-        return self._status_of(name) is not None
+        return self.status(name) is not None
 
     def evict(self, name: str) -> None:
         """As `Connector.evict`. In a directory that is gone there is nothing to evict."""
@@ -265,7 +268,8 @@ class Objects:
             collect(directory)
 
     def _temporary(self, directory: Directory, payload: Payload) -> Temporary:
-        return Temporary(directory, payload_nbytes(payload), self._recycler(directory))
+        nbytes = payload_nbytes(payload)
+        return Temporary(directory, nbytes, self._recycler(directory), self._reserve)
 
     def _recycler(self, directory: Directory) -> Recycler | None:
         if not directory.is_in_memory or self._durable:
@@ -296,7 +300,8 @@ class Objects:
             self._next_sweep = time.monotonic() + _SWEEP_SECONDS
 
     @_in_present_directory
-    def _status_of(self, name: str) -> os.stat_result | None:
+    def status(self, name: str) -> os.stat_result | None:
+        """Of the file of an object; `None` if there is none."""
         directory = self._attachment.directory()
         try:
             status = _status(directory, name)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 from proxystore.connectors._file.directory import Directory
 from proxystore.connectors._file.failures import FULL
@@ -16,7 +17,10 @@ from proxystore.connectors.keys import fresh_id
 from proxystore.host.locks import try_lock, unlock
 from proxystore.payload import Payload, as_buffers
 
-__all__ = ["Temporary", "write_all"]
+__all__ = ["Reserve", "Temporary", "write_all"]
+
+Reserve: TypeAlias = Callable[[Directory, int], None]
+"""Lets a directory take so many bytes more, or fewer."""
 
 # Linux takes no more buffers in one call.
 _IOV_MAX = 1024
@@ -35,17 +39,23 @@ class Temporary:
         nbytes: Size of the object.
         recycler: Where to look for a file to fill again, if the object is large,
             and for room.
+        reserve: Called before the directory takes more bytes.
     """
 
     __slots__ = (
         *("_directory", "_is_recycled", "_name", "_nbytes", "_pending", "_published"),
-        *("_recycler", "_segment", "fd", "fresh"),
+        *("_recycler", "_reserve", "_segment", "fd", "fresh"),
     )
 
     def __init__(
-        self, directory: Directory, nbytes: int, recycler: Recycler | None = None
+        self,
+        directory: Directory,
+        nbytes: int,
+        recycler: Recycler | None = None,
+        reserve: Reserve | None = None,
     ) -> None:
         self._directory, self._nbytes, self._recycler = directory, nbytes, recycler
+        self._reserve = reserve
         self._is_recycled = recycler is not None and nbytes > RECYCLE_MORE_THAN
         self._segment: Segment | None = None
         self.fresh = fresh_id()
@@ -95,13 +105,20 @@ class Temporary:
         try:
             self._write(payload)
         except OSError as error:
-            if error.errno not in FULL or self._recycler is None or not self._recycler.trim():
+            freed = self._recycler.trim() if error.errno in FULL and self._recycler else 0
+            if not freed:
                 raise
+            if self._reserve is not None:
+                self._reserve(self._directory, -freed)
             os.ftruncate(self.fd, 0)
             os.lseek(self.fd, 0, os.SEEK_SET)
             self._write(payload)
 
     def _write(self, payload: Payload) -> None:
+        if self._reserve is not None:
+            taken = os.fstat(self.fd).st_blocks * 512
+            if self._nbytes > taken:
+                self._reserve(self._directory, self._nbytes - taken)
         if self._segment is None:
             write_all(self.fd, payload)
         else:

@@ -11,13 +11,14 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from proxystore.connectors._file.directory import Directory
+from proxystore.connectors._file.failures import explained
 from proxystore.connectors._file.layout import FREE, MOVED, SLAB, TEMPORARY, is_object
 from proxystore.connectors._file.lease import is_expired
 from proxystore.connectors._shm.slab import Slab
 from proxystore.connectors._shm.slabs import Slabs
 from proxystore.host.locks import try_lock
 
-__all__ = ["Census", "Mapped", "Use", "mappings", "take_census"]
+__all__ = ["Census", "Mapped", "Use", "census_of", "mappings", "take_census"]
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DELETED = " (deleted)"
@@ -83,6 +84,9 @@ def take_census(directory: Directory) -> Census:
                     continue
             use = _use_of(directory, entry.name, status)
             uses[use] += _allocated(status)
+            if stat.S_ISLNK(status.st_mode) and is_object(entry.name):
+                # On disk: here it takes nothing.
+                n_objects += 1
             if use is Use.OBJECTS:
                 # The object of one that moved is counted with its slot.
                 n_objects += not entry.name.startswith(MOVED)
@@ -90,6 +94,20 @@ def take_census(directory: Directory) -> Census:
                 uses[Use.OBJECTS] -= beyond
                 uses[Use.ROUNDING] += beyond
     return Census(n_objects, uses)
+
+
+def census_of(path: str) -> Census:
+    """What every byte is for that the directory of objects at ``path`` takes.
+
+    Raises:
+        MediumGoneError: There is none.
+        UnsafeDirectoryError: It is a link, not a directory, or others can write to it.
+        ConnectorUnavailableError: The system refused.
+    """
+    try:
+        return take_census(Directory.attach(path))
+    except OSError as error:
+        raise explained(error, path) from error
 
 
 def mappings(folder: str) -> Iterator[Mapped]:

@@ -29,7 +29,7 @@ from proxystore.errors import CorruptObjectError
 from proxystore.host.locks import try_lock
 from proxystore.payload import Payload, as_buffers, payload_nbytes
 
-__all__ = ["Slab", "boot_ns"]
+__all__ = ["Slab", "boot_ns", "slab_nbytes"]
 
 _MAGIC = b"PXSLAB\x00\x01"
 _HEADER = struct.Struct("=8sII")
@@ -96,7 +96,7 @@ class Slab:
         """
         try_lock(fd)
         # Reserved, for a store into a hole of a full file system would kill the process.
-        os.posix_fallocate(fd, 0, _start_of_slots(n_slots) + slot_nbytes * n_slots)
+        os.posix_fallocate(fd, 0, slab_nbytes(slot_nbytes, n_slots))
         os.pwrite(fd, _HEADER.pack(_MAGIC, slot_nbytes, n_slots), 0)
         return cls(fd, slot_nbytes, n_slots)
 
@@ -111,7 +111,7 @@ class Slab:
         head = os.pread(fd, _HEADER.size, 0)
         if len(head) == _HEADER.size:
             magic, slot_nbytes, n_slots = _HEADER.unpack(head)
-            needed = _start_of_slots(n_slots) + slot_nbytes * n_slots
+            needed = slab_nbytes(slot_nbytes, n_slots)
             if magic == _MAGIC and slot_nbytes and n_slots and needed <= os.fstat(fd).st_size:
                 return cls(fd, slot_nbytes, n_slots)
         raise CorruptObjectError(f"slab {name} of shared memory")
@@ -119,7 +119,7 @@ class Slab:
     @property
     def nbytes(self) -> int:
         """Bytes of shared memory that it takes."""
-        return self._start + self.slot_nbytes * self.n_slots
+        return slab_nbytes(self.slot_nbytes, self.n_slots)
 
     @property
     def is_linked(self) -> bool:
@@ -248,6 +248,11 @@ class Slab:
             <= words[slot * _WORDS + _EVICTED]
             < _LAST_GENERATION
         ]
+
+
+def slab_nbytes(slot_nbytes: int, n_slots: int) -> int:
+    """Bytes of the file of a slab."""
+    return _start_of_slots(n_slots) + slot_nbytes * n_slots
 
 
 def _start_of_slots(n_slots: int) -> int:

@@ -11,9 +11,10 @@ from types import TracebackType
 from typing import NamedTuple
 
 from proxystore.connectors._file.directory import Directory
-from proxystore.connectors._file.failures import gone
+from proxystore.connectors._file.failures import FULL, gone
 from proxystore.connectors._file.layout import SLAB, SLABS_LOCK, TEMPORARY
-from proxystore.connectors._shm.slab import Slab
+from proxystore.connectors._shm.room import Fullness, reserve
+from proxystore.connectors._shm.slab import Slab, slab_nbytes
 from proxystore.connectors.keys import fresh_id
 from proxystore.errors import CorruptObjectError
 from proxystore.host.forks import remake_in_child
@@ -155,6 +156,7 @@ class Slabs:
     def _begin(self) -> None:
         self._writer = fresh_id()[:8]
         self._made = 0
+        self._fullness = Fullness()
         self._classes: dict[int, _SizeClass] = {}
         self._mapped: OrderedDict[str, Slab] = OrderedDict()
 
@@ -220,6 +222,7 @@ class Slabs:
         with self.changing:
             if slab.evict(place.slot, place.generation) and self.changing.depth == 1:
                 self._reuse(place, slab)
+        self._fullness.forget()
 
     def entries(self) -> Iterator[tuple[Place, int, int]]:
         """Each small object there is now, with its bytes and expiry (`boot_ns`; 0 for never)."""
@@ -265,12 +268,15 @@ class Slabs:
             size_class.free.append((place.slab, slab, place.slot))
 
     def _refill(self, size_class: _SizeClass) -> None:
-        with self.changing:
-            size_class.collect()
+        with self._fullness.asking():
+            with self.changing:
+                size_class.collect()
+                if not size_class.free:
+                    self._adopt(size_class)
             if not size_class.free:
-                self._adopt(size_class)
-        if size_class.free:
-            return
+                self._make(size_class)
+
+    def _make(self, size_class: _SizeClass) -> None:
         name = f"{self._writer}-{self._made}"
         self._made += 1
         slab = self._created(name, size_class)
@@ -299,13 +305,22 @@ class Slabs:
         return None
 
     def _created(self, name: str, size_class: _SizeClass) -> Slab:
+        try:
+            return self._reserved(name, size_class.slot_nbytes, size_class.next_slots())
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+        return self._reserved(name, size_class.slot_nbytes, _LEAST_SLOTS)
+
+    def _reserved(self, name: str, slot_nbytes: int, n_slots: int) -> Slab:
         where, begun = self.directory.fd, TEMPORARY + name
+        reserve(self.directory, slab_nbytes(slot_nbytes, n_slots))
         try:
             fd = os.open(begun, _CREATE, 0o600, dir_fd=where)
         except FileNotFoundError:
             raise gone(self.directory.path) from None
         try:
-            slab = Slab.create(fd, size_class.slot_nbytes, size_class.next_slots())
+            slab = Slab.create(fd, slot_nbytes, n_slots)
         except BaseException:
             os.close(fd)
             with suppress(FileNotFoundError):
