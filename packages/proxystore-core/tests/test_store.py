@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from proxystore.abc import Acknowledgement, Capability, Connector, Medium
-from proxystore.connectors.file import FileConnector, FileKey
+from proxystore.connectors.file import FileConnector
+from proxystore.connectors.shm import ShmKey
 from proxystore.connectors.local import LocalConnector, LocalKey
 from proxystore.connectors.multi import MultiConnector, Policy
 from proxystore.errors import (
@@ -207,7 +208,7 @@ def test_what_was_put_is_got(store: Store[Any]) -> None:
 
 
 def test_keys_are_the_connectors_own(store: Store[Any]) -> None:
-    assert isinstance(store.put(1), FileKey)
+    assert isinstance(store.put(1), ShmKey)
 
 
 @pytest.mark.parametrize("plain", [tuple, list])
@@ -224,8 +225,8 @@ def test_the_plain_fields_of_a_key_are_refused_with_what_makes_a_key(
 
 
 def test_an_absent_object_gives_the_default(store: Store[Any]) -> None:
-    assert store.get(FileKey("absent")) is None
-    assert store.get(FileKey("absent"), default=3) == 3
+    assert store.get(ShmKey("absent")) is None
+    assert store.get(ShmKey("absent"), default=3) == 3
 
 
 def test_none_is_an_object_too(store: Store[Any]) -> None:
