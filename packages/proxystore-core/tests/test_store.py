@@ -17,9 +17,9 @@ import pytest
 
 from proxystore.abc import Acknowledgement, Capability, Connector, Medium
 from proxystore.connectors.file import FileConnector
-from proxystore.connectors.shm import ShmKey
 from proxystore.connectors.local import LocalConnector, LocalKey
 from proxystore.connectors.multi import MultiConnector, Policy
+from proxystore.connectors.shm import ShmKey
 from proxystore.errors import (
     ConfigError,
     CorruptObjectError,

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from proxystore.connectors.file import FileConnector, FileKey
+from proxystore.connectors.file import FileConnector
 from proxystore.connectors.local import LocalConnector
+from proxystore.connectors.shm import ShmKey
 from proxystore.errors import (
     NonProxiableTypeError,
     ObjectNotFoundError,
@@ -99,7 +100,7 @@ def test_an_object_ends_in_one_way_only(store: Store[Any]) -> None:
 def test_the_key_of_a_proxy_is_known_without_resolving_it(store: Store[Any]) -> None:
     key = store.put("x")
     proxy = sent(store.proxy_from_key(key))
-    assert (get_key(proxy), type(get_key(proxy))) == (key, FileKey)
+    assert (get_key(proxy), type(get_key(proxy))) == (key, ShmKey)
     assert not is_resolved(proxy)
 
 
@@ -191,9 +192,7 @@ def test_a_store_without_a_url_is_found_by_its_config() -> None:
 
 
 @pytest.mark.parametrize("protocol", range(4, pickle.HIGHEST_PROTOCOL + 1))
-def test_a_pickled_proxy_of_an_array_is_at_most_200_bytes(
-    store: Store[Any], protocol: int
-) -> None:
+def test_a_pickled_proxy_of_an_array_is_at_most_200_bytes(store: Store[Any], protocol: int) -> None:
     assert len(pickle.dumps(store.proxy(np.zeros(1000)), protocol)) <= 200
 
 
@@ -213,8 +212,8 @@ result = before, total, "numpy" in sys.modules, "pydantic" in sys.modules
 
 def test_a_pickle_names_no_class_of_key_or_connector(store: Store[Any]) -> None:
     data = pickle.dumps(store.proxy("x", evict=True))
-    assert b"FileKey" not in data
-    assert b"FileConnector" not in data
+    assert b"ShmKey" not in data
+    assert b"ShmConnector" not in data
 
 
 # --- Objects that are gone ----------------------------------------------------
@@ -229,14 +228,14 @@ def test_an_evicting_proxy_removes_its_object_at_the_first_use(
         str(pickle.loads(data))
     assert isinstance(caught.value.cause, ObjectNotFoundError)
     assert caught.value.cause.store_name == "demo"
-    assert caught.value.cause.store_type == "FileConnector"
+    assert caught.value.cause.store_type == "ShmConnector"
 
 
 def test_an_evicted_object_is_reported_with_key_and_store(store: Store[Any]) -> None:
     key = store.put("x")
     proxy = store.proxy_from_key(key)
     store.evict(key)
-    with pytest.raises(ProxyResolveError, match=rf"No object under FileKey.*{key.filename}.*demo"):
+    with pytest.raises(ProxyResolveError, match=rf"No object under ShmKey.*{key.name}.*demo"):
         str(proxy)
 
 

@@ -45,6 +45,7 @@ _CAPABILITIES = frozenset({
     Capability.LEASABLE,
     Capability.RANGED,
     Capability.REPLACEABLE,
+    Capability.WAITABLE,
 })
 
 
@@ -271,6 +272,19 @@ class ShmConnector(Connector[ShmKey]):
             raise KeyAlreadySetError(repr(key))
         else:
             raise InvalidKeyError(repr(key), "a key that new_key() made")
+
+    def wait(self, key: ShmKey, timeout: float | None = None) -> bool:
+        """As `Waitable.wait`. Wakes within a millisecond, whichever process sets the key.
+
+        Raises:
+            MediumGoneError: The owner closed it.
+        """
+        # Imported here: most programs do not wait, and ctypes takes 5 ms.
+        from proxystore.host.arrivals import wait_for
+
+        place_of(key)
+        directory = self._attachment.directory()
+        return wait_for(directory.fd, key.name, lambda: self.exists(key), timeout)
 
     # --- Changes ------------------------------------------------------------------
 
