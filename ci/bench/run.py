@@ -13,7 +13,7 @@ from pathlib import Path
 
 from report import as_markdown, write_json
 
-_SUITES = ("core", "proxy", "connectors")
+_SUITES = ("core", "proxy", "connectors", "shm")
 
 
 def main() -> int:

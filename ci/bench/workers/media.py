@@ -39,10 +39,10 @@ class Medium(Protocol):
 class StoreMedium:
     """A store of either system on one of its connectors."""
 
-    def __init__(self, connector: Any) -> None:
+    def __init__(self, connector: Any, **options: Any) -> None:
         from proxystore.store import Store
 
-        self.store = Store("bench", connector)
+        self.store = Store("bench", connector, **options)
 
     def proxy(self, array: Any) -> Any:
         """As `Medium.proxy`."""
@@ -214,9 +214,16 @@ def opened(name: str, options: dict[str, Any]) -> Iterator[Medium]:
         yield RawRedis(**options)
     elif name == "s3fs":
         yield S3FS(**options)
+    elif name in ("by value", "joblib", "shared_memory", "ray"):
+        from onenode import MEDIA
+
+        yield MEDIA[name]()
     else:
         with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-            medium = StoreMedium(_connector(name, options, folder))
+            connector, of_store = _connector(name, options, folder), {}
+            if name == "shm":
+                of_store = options
+            medium = StoreMedium(connector, **of_store)
             try:
                 yield medium
             finally:

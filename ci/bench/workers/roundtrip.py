@@ -88,6 +88,18 @@ def _touch(data: bytes, mode: bytes) -> float:
     return float(proxy.sum()) if mode == b"a" else float(proxy[-1])
 
 
+def memcpy_seconds(array: FloatArray, n: int) -> list[float]:
+    """Of copies of the array into memory that was used before."""
+    target = np.zeros_like(array)
+    np.copyto(target, array)
+    seconds = []
+    for _ in range(n):
+        start = time.perf_counter()
+        np.copyto(target, array)
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
 class Roundtrip:
     """A medium and a consumer beside it."""
 
@@ -124,6 +136,8 @@ class Roundtrip:
             return {"put": memory.growth, "get": consumed, "nbytes": array.nbytes}
         if request["op"] == "transfer":
             return [self.medium.transfer_seconds(array) for _ in range(request["n"])]
+        if request["op"] == "memcpy":
+            return memcpy_seconds(array, request["n"])
         mode = b"a" if request["op"] == "every byte" else b"f"
         times, at_work, size = [], [], 0
         for _ in range(request["n"]):

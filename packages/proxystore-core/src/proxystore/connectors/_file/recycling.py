@@ -37,6 +37,7 @@ _SCAN_SECONDS = 0.1
 _FREE_SHARE = 8
 _TRIM_EVERY = 32
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+_FLAGS = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
 
 
 class Segment:
@@ -72,7 +73,8 @@ class Segment:
             os.posix_fallocate(self.fd, 0, nbytes)
             self.nbytes = nbytes
         if self._view is None or len(self._view) < nbytes:
-            self._view = memoryview(mmap.mmap(self.fd, nbytes))
+            # All at once: else each page that is there already costs a fault of its own.
+            self._view = memoryview(mmap.mmap(self.fd, nbytes, flags=_FLAGS))
         position = 0
         for part in as_buffers(payload):
             end = position + len(part)

@@ -1,0 +1,174 @@
+"""The table of `nox -s bench -- shm`: one node, beside whatever else passes arrays there.
+
+Each row is put + pickle + another process + first use of a numpy array, in steady
+state: what was put is evicted before the next.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+
+from processes import MeasuringProcess
+from report import Row
+from samples import Estimate, median_of, ratio_of
+
+_SIZES = {
+    "10 B": 10,
+    "1 KB": 1_000,
+    "100 KB": 100_000,
+    "1 MB": 1_000_000,
+    "100 MB": 100_000_000,
+    "1 GB": 1_000_000_000,
+}
+_ROUNDS = dict.fromkeys(_SIZES, 12) | {"100 MB": 5, "1 GB": 2}
+_PER_ROUND = dict.fromkeys(_SIZES, 25) | {"1 MB": 10, "100 MB": 2, "1 GB": 1}
+_OLDER = {"1 KB": 4.0, "1 MB": 8.0, "100 MB": 15.0}
+_LITTLE_PRIVATE = 0.02
+_TASKS = {"1 KB": 1 / 1.2, "1 MB": 1.5, "10 MB": 15.0}
+_TASK_SIZES = {"1 KB": 1_000, "1 MB": 1_000_000, "10 MB": 10_000_000}
+_N_TASKS = 200
+
+
+def measure(peer: str) -> Iterator[Row]:
+    """Yield the rows one by one; `peer` is a Python with the older system, Ray and joblib."""
+    with _started(sys.executable, "shm") as ours:
+        with _started(peer, "file") as older:
+            yield from _against(ours, older, "1.1.0 file", _OLDER)
+            yield _compared(ours, older, "1.1.0 file", "100 MB", 6.0, op="every byte")
+        for name, medium, target in (
+            ("Ray", "ray", 1.0),
+            ("joblib", "joblib", None),
+            ("multiprocessing.shared_memory", "shared_memory", None),
+            ("pickle through a pipe", "by value", None),
+        ):
+            with _started(peer, medium) as other:
+                yield from _against(ours, other, name, dict.fromkeys(_SIZES, target))
+        yield from _of_memcpy(ours)
+        yield from _private(ours)
+    yield from _other_ways(peer)
+    yield from _tasks()
+
+
+def _started(python: str, medium: str, options: str = "{}") -> MeasuringProcess:
+    return MeasuringProcess(python, "roundtrip.py", medium, options)
+
+
+def _against(
+    ours: MeasuringProcess,
+    theirs: MeasuringProcess,
+    name: str,
+    wanted: dict[str, float] | dict[str, float | None],
+) -> Iterator[Row]:
+    for label in _SIZES:
+        yield _compared(ours, theirs, name, label, wanted.get(label))
+
+
+def _compared(
+    ours: MeasuringProcess,
+    theirs: MeasuringProcess,
+    name: str,
+    label: str,
+    wanted: float | None,
+    op: str = "first use",
+) -> Row:
+    mine, others = _interleaved(label, (ours, theirs), op)
+    ratio = ratio_of(others, mine)
+    return Row(
+        f"beside {name}, {op}, {label}",
+        "ms",
+        median_of(mine),
+        median_of(others),
+        ratio,
+        wanted=None if wanted is None else f">= {wanted:.2g}x",
+        met=None if wanted is None else ratio.median >= wanted,
+    )
+
+
+def _interleaved(label: str, sides: Sequence[MeasuringProcess], op: str) -> list[list[float]]:
+    """Milliseconds, a median a round and side."""
+    request = {"op": op, "nbytes": _SIZES[label], "n": _PER_ROUND[label]}
+    samples: list[list[float]] = [[] for _ in sides]
+    for number in range(_ROUNDS[label] + 1):
+        order = list(zip(sides, samples, strict=True))
+        for side, series in order if number % 2 else reversed(order):
+            seconds = side.ask(**request)["seconds"]
+            if number:  # The first round warms them up.
+                series.append(statistics.median(seconds) * 1e3)
+    return samples
+
+
+def _of_memcpy(ours: MeasuringProcess) -> Iterator[Row]:
+    """The share that one copy of the array has of the whole way."""
+    for label in ("100 MB", "1 GB"):
+        shares = []
+        for _ in range(5 if label == "100 MB" else 2):
+            copied = ours.ask(op="memcpy", nbytes=_SIZES[label], n=3)
+            whole = ours.ask(op="first use", nbytes=_SIZES[label], n=3)["seconds"]
+            shares.append(min(copied) / statistics.median(whole))
+        share = median_of(shares)
+        title = f"share of memcpy in the whole way, {label}"
+        yield Row(title, "x", share, None, None, ">= 0.75", share.median >= 0.75)
+
+
+def _private(ours: MeasuringProcess) -> Iterator[Row]:
+    grown = ours.ask(op="memory", nbytes=_SIZES["100 MB"])
+    for who, field in (("writer", "put"), ("reader", "get")):
+        share = grown[field] / grown["nbytes"]
+        title = f"private memory of the {who}, 100 MB"
+        yield Row(title, "x object", _one(share), None, None, "<= 0.02", share <= _LITTLE_PRIVATE)
+
+
+def _other_ways(peer: str) -> Iterator[Row]:
+    """A medium that was never written to, and one whose contents are always checked."""
+    with _started(peer, "file") as older:
+        first: list[float] = []
+        theirs: list[float] = []
+        for _ in range(5):
+            with _started(sys.executable, "shm") as fresh:
+                fresh.ask(op="first use", nbytes=1000, n=5)
+                request = {"op": "first use", "nbytes": _SIZES["100 MB"], "n": 1}
+                first += [each * 1e3 for each in fresh.ask(**request)["seconds"]]
+                theirs += [each * 1e3 for each in older.ask(**request)["seconds"]]
+        ratio = ratio_of(theirs, first)
+        yield Row(
+            "beside 1.1.0 file, first object of a fresh arena, 100 MB",
+            "ms",
+            median_of(first),
+            median_of(theirs),
+            ratio,
+            ">= 3x",
+            ratio.median >= 3,
+        )
+        with _started(sys.executable, "shm", '{"verify": "always"}') as checking:
+            for label in ("1 MB", "100 MB"):
+                yield _compared(checking, older, "1.1.0 file, verify='always'", label, None)
+
+
+def _tasks() -> Iterator[Row]:
+    with ExitStack() as stack:
+        process = stack.enter_context(MeasuringProcess(sys.executable, "tasks.py"))
+        for label, wanted in _TASKS.items():
+            by_value: list[float] = []
+            by_proxy: list[float] = []
+            for number in range(4):
+                for series, by in ((by_value, "value"), (by_proxy, "proxy")):
+                    took = process.ask(nbytes=_TASK_SIZES[label], n=_N_TASKS, by=by)
+                    if number:
+                        series.append(took * 1e3)
+            ratio = ratio_of(by_value, by_proxy)
+            yield Row(
+                f"{_N_TASKS} tasks of a process pool by proxy, beside by value, {label}",
+                "ms",
+                median_of(by_proxy),
+                median_of(by_value),
+                ratio,
+                f">= {wanted:.2g}x",
+                ratio.median >= wanted,
+            )
+
+
+def _one(value: float) -> Estimate:
+    return Estimate(value, value, value)
