@@ -252,6 +252,14 @@ def test_halves_that_a_killed_process_left_on_disk_are_collected(
     assert not (_path(connector) / "dangling").is_symlink()
 
 
+def test_a_collection_takes_nothing_of_what_is_on_disk(connector: ShmConnector) -> None:
+    objects = _fill(connector)
+    connector.gc()
+    with ShmConnector.from_url(connector.url) as other:
+        other.gc()
+        assert all(other.get(key) == data for key, data in objects.items())
+
+
 def test_entries_and_census_know_of_objects_on_disk(connector: ShmConnector) -> None:
     objects = _fill(connector)
     assert {entry.key: entry.nbytes for entry in connector.entries()} == dict.fromkeys(

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from proxystore.connectors._file.address import Address
 from proxystore.connectors._file.attachment import Attachment
 from proxystore.connectors._file.directory import Directory
-from proxystore.connectors._file.layout import MEDIUM, SPILLED, TEMPORARY
+from proxystore.connectors._file.layout import MEDIUM, SPILLED, TEMPORARY, is_object
 from proxystore.connectors._file.lease import expiry
 from proxystore.connectors._file.objects import Described, Objects
 from proxystore.connectors._file.removal import READ_UNLOCKED
@@ -302,7 +302,8 @@ class SpillingObjects:
     def _unlink_dangling(self, on_disk: Objects) -> None:
         directory = self._attachment.directory()
         for entry in directory.scan():
-            if entry.is_symlink() and not on_disk.exists(entry.name):
+            is_link = is_object(entry.name) and entry.is_symlink()
+            if is_link and not on_disk.exists(entry.name):
                 with suppress(FileNotFoundError):
                     os.unlink(entry.name, dir_fd=directory.fd)
 
