@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, ParamSpec, Self, TypeVar
+from typing import Any, ClassVar, NamedTuple, Self
 
 from proxystore.abc import Acknowledgement, Capability, Connector, Medium
 from proxystore.connectors._file.address import Address, acknowledgement
@@ -20,9 +20,7 @@ from proxystore.connectors._file.objects import Objects
 from proxystore.connectors._file.sweep import Collected
 from proxystore.connectors.keys import checked_id, fresh_id
 from proxystore.connectors.options import check_range
-from proxystore.errors import (
-    ConfigError,
-)
+from proxystore.errors import ConfigError
 from proxystore.host.node import this_node
 from proxystore.payload import BytesLike, Payload
 
@@ -36,13 +34,6 @@ __all__ = [
     "list_media",
 ]
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-_SWEEP_SECONDS = 30.0
-# A writer holds its lock until the name is there; stopped just then, it stops its readers.
-_PUBLISHING_SECONDS = 10.0
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CAPABILITIES = frozenset({
     Capability.CROSS_PROCESS,
     Capability.DEFERRABLE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
-from typing import Any, ClassVar, Concatenate, NamedTuple, ParamSpec, Self, TypeVar
+from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar
 
 from proxystore.abc import Acknowledgement, Capability, Connector, Medium
 from proxystore.connectors._file.address import Address
@@ -14,7 +14,7 @@ from proxystore.connectors._file.failures import FULL, explained
 from proxystore.connectors._file.media import media_folder
 from proxystore.connectors._file.sweep import Collected
 from proxystore.connectors._shm.census import Census, Mapped, Use, census_of, mappings, take_census
-from proxystore.connectors._shm.keys import ShmKey, moved_name, place_of, place_of_moved
+from proxystore.connectors._shm.keys import ShmEntry, ShmKey, moved_name, place_of, place_of_moved
 from proxystore.connectors._shm.opening import owned
 from proxystore.connectors._shm.slab import Slab, boot_ns
 from proxystore.connectors._shm.slabs import LARGEST_SLOT, Place, Slabs
@@ -47,17 +47,6 @@ _CAPABILITIES = frozenset({
     Capability.REPLACEABLE,
     Capability.WAITABLE,
 })
-
-
-class ShmEntry(NamedTuple):
-    """An object in shared memory, as `ShmConnector.entries` finds it."""
-
-    key: ShmKey
-    nbytes: int
-    created: float | None
-    """Seconds since the epoch; `None` of a small one, of which nobody notes it."""
-    expires: float | None
-    """Seconds since the epoch; `None`: never."""
 
 
 def _in_present_directory(

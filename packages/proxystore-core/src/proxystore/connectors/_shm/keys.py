@@ -9,7 +9,7 @@ from proxystore.connectors._shm.slabs import Place
 from proxystore.connectors.keys import EXPECTED_ID, expected_key, is_id
 from proxystore.errors import InvalidKeyError
 
-__all__ = ["ShmKey", "moved_name", "place_of", "place_of_moved"]
+__all__ = ["ShmEntry", "ShmKey", "moved_name", "place_of", "place_of_moved"]
 
 
 class ShmKey(NamedTuple):
@@ -21,6 +21,17 @@ class ShmKey(NamedTuple):
     """In the slab; -1 if it has a file of its own."""
     generation: int = 0
     """Of the slot: an object that comes later to the same slot has another one."""
+
+
+class ShmEntry(NamedTuple):
+    """An object in shared memory, as `ShmConnector.entries` finds it."""
+
+    key: ShmKey
+    nbytes: int
+    created: float | None
+    """Seconds since the epoch; `None` of a small one, of which nobody notes it."""
+    expires: float | None
+    """Seconds since the epoch; `None`: never."""
 
 
 # Any: what a caller passed as a key, which may be anything.
