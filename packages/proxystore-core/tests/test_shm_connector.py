@@ -143,3 +143,47 @@ def test_where_the_system_does_not_tell_a_waiter_looks(
         waiting = pool.submit(connector.wait, key, 30)
         connector.set(key, b"")
         assert waiting.result(30)
+
+
+@pytest.mark.slow
+def test_without_free_descriptors_every_answer_is_ours(
+    connector: ShmConnector, run_python: Callable[..., Any]
+) -> None:
+    code = """
+import os, resource
+from proxystore.connectors.shm import ShmConnector, ShmKey
+from proxystore.errors import ProxyStoreError
+connector = ShmConnector()
+small, large = connector.put(b"small"), connector.put(b"x" * 300_000)
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+taken = []
+try:
+    while True:
+        taken.append(os.open("/dev/null", os.O_RDONLY))
+except OSError:
+    pass
+result = []
+for operation in (
+    lambda: connector.get(small),
+    lambda: connector.get(large),
+    lambda: connector.put(b"z"),
+    lambda: connector.put(b"z" * 3000),
+    lambda: connector.put(b"z" * 300_000),
+    lambda: connector.replace(large, b"1"),
+    lambda: connector.wait(connector.new_key(), 0.01),
+    lambda: connector.gc(),
+    lambda: connector.evict(small),
+    lambda: connector.evict(large),
+):
+    try:
+        operation()
+    except ProxyStoreError as error:
+        result.append(str(error))
+for fd in taken:
+    os.close(fd)
+assert connector.get(small) is None
+assert connector.get(large) is None
+assert connector.get(connector.put(b"again")) == b"again"
+connector.close()
+"""
+    assert all("Too many open files" in message for message in run_python(code))

@@ -262,6 +262,7 @@ class ShmConnector(Connector[ShmKey]):
         else:
             raise InvalidKeyError(repr(key), "a key that new_key() made")
 
+    @_in_present_directory
     def wait(self, key: ShmKey, timeout: float | None = None) -> bool:
         """As `Waitable.wait`. Wakes within a millisecond, whichever process sets the key.
 
