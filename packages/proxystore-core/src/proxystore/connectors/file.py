@@ -10,14 +10,10 @@ from proxystore.abc import Acknowledgement, Capability, Connector, Medium
 from proxystore.connectors._file.address import Address, acknowledgement
 from proxystore.connectors._file.attachment import Attachment
 from proxystore.connectors._file.directory import Directory
-from proxystore.connectors._file.media import (
-    MediumInfo,
-    collect_media,
-    list_media,
-    private_directory,
-)
+from proxystore.connectors._file.media import private_directory
 from proxystore.connectors._file.objects import Objects
 from proxystore.connectors._file.sweep import Collected
+from proxystore.connectors._shm.media import MediumInfo, collect_media, list_media
 from proxystore.connectors.keys import checked_id, fresh_id
 from proxystore.connectors.options import check_range
 from proxystore.errors import ConfigError

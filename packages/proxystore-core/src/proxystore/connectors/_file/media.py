@@ -5,44 +5,25 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from itertools import islice
-from typing import NamedTuple
 
 from proxystore.connectors._file.directory import Directory
 from proxystore.connectors._file.failures import explained
-from proxystore.connectors._file.layout import OWNER
-from proxystore.connectors._shm.census import take_census
-from proxystore.connectors._shm.spill import collect_spilled
 from proxystore.connectors.keys import fresh_id
 from proxystore.directories import open_checked
 from proxystore.errors import (
     ConnectorUnavailableError,
-    MediumGoneError,
     NotOwnerError,
     UnsafeDirectoryError,
 )
 from proxystore.host.filesystems import filesystem_of, is_memory
-from proxystore.host.locks import try_lock
 
-__all__ = ["MediumInfo", "collect_media", "list_media", "media_folder", "private_directory"]
+__all__ = ["collect_dead", "media_folder", "media_paths", "private_directory"]
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - what is made there is private and checked
 _MIN_FREE_NBYTES = 32 << 20
 _NAME_LENGTH = 8
 _MAX_COLLECTED = 64
 _ATTEMPTS = 16
-
-
-class MediumInfo(NamedTuple):
-    """A private directory of objects, of this user, on this node."""
-
-    path: str
-    owner_pid: int | None
-    """Process that made it (in its own pid namespace), if it lived to say so."""
-    alive: bool
-    """Whether that process still has it open."""
-    objects: int
-    nbytes: int
-    """Bytes in all objects together."""
 
 
 def private_directory(*, collect: bool = True) -> Directory:
@@ -63,7 +44,7 @@ def private_directory(*, collect: bool = True) -> Directory:
         os.makedirs(parent, mode=0o700, exist_ok=True)
         os.close(open_checked(parent))
         if collect:
-            _collect_dead(parent)
+            _collect_all_dead(parent)
     except OSError as error:
         raise explained(error, _SHARED_MEMORY) from error
     for _ in range(_ATTEMPTS):
@@ -79,37 +60,17 @@ def private_directory(*, collect: bool = True) -> Directory:
     )
 
 
-def list_media() -> list[MediumInfo]:
-    """Every private directory of this user on this node, dead ones included.
-
-    Raises:
-        UnsafeDirectoryError: Somebody else made the directory that holds them.
-    """
-    found = []
-    for path in _paths():
-        # Closed meanwhile, or nothing of ours.
-        with suppress(MediumGoneError, UnsafeDirectoryError):
-            found.append(_describe(Directory.attach(path)))
-    return found
-
-
-def collect_media() -> list[MediumInfo]:
-    """Remove every private directory of this user whose owner is dead.
-
-    Returns:
-        What was removed, as it was before.
-    """
-    removed = [info for info in list_media() if not info.alive and _collected(info.path)]
-    collect_spilled()
-    return removed
-
-
 def media_folder() -> str:
     """Where private directories are that are in shared memory."""
     return _parent(_SHARED_MEMORY)
 
 
-def _paths() -> list[str]:
+def media_paths() -> list[str]:
+    """Every private directory of this user on this node.
+
+    Raises:
+        UnsafeDirectoryError: Somebody else made the directory that holds them.
+    """
     paths = []
     for parent in {_parent(_SHARED_MEMORY), _parent(_temporary())}:
         with suppress(FileNotFoundError):
@@ -140,35 +101,18 @@ def _shared_memory() -> str | None:
     return path if in_memory and roomy and os.access(path, os.W_OK | os.X_OK) else None
 
 
-def _collect_dead(parent: str) -> None:
+def _collect_all_dead(parent: str) -> None:
     with os.scandir(parent) as entries:
         paths = [entry.path for entry in islice(entries, _MAX_COLLECTED)]
     for path in paths:
-        _collected(path)
+        collect_dead(path)
 
 
-def _collected(path: str) -> bool:
+def collect_dead(path: str) -> bool:
+    """Remove a private directory whose owner is dead; whether it was."""
     try:
         directory = Directory.adopt(path)
     except (ConnectorUnavailableError, NotOwnerError, UnsafeDirectoryError):
         return False
     directory.clear()
     return True
-
-
-def _describe(directory: Directory) -> MediumInfo:
-    pid, alive = _owner_of(directory)
-    census = take_census(directory)
-    return MediumInfo(directory.path, pid, alive, census.objects, census.nbytes)
-
-
-def _owner_of(directory: Directory) -> tuple[int | None, bool]:
-    try:
-        fd = os.open(OWNER, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory.fd)
-    except FileNotFoundError:
-        return None, False
-    try:
-        text = os.read(fd, 32).strip()
-        return int(text) if text.isdigit() else None, not try_lock(fd, shared=True)
-    finally:
-        os.close(fd)
