@@ -84,6 +84,20 @@ def test_gc_removes_what_a_killed_process_left(
     assert str(path) in capsys.readouterr().out
 
 
+def test_gc_removes_what_a_killed_store_process_and_its_owner_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PROXYSTORE_RUNTIME_DIR", str(tmp_path))
+    left = tmp_path / "zmq-left"
+    left.mkdir(mode=0o700)
+    (left / "owner").touch()
+    assert main(["gc", "--dry-run"]) == 0
+    assert left.exists()
+    assert main(["gc"]) == 0
+    assert not left.exists()
+    assert str(left) in capsys.readouterr().out
+
+
 def test_gc_of_a_medium_removes_expired_objects(
     store: Store[ShmConnector], capsys: pytest.CaptureFixture[str]
 ) -> None:

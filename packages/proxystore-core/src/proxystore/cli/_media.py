@@ -18,6 +18,7 @@ from proxystore.connectors.file import (
 from proxystore.connectors.load import connector_from_url
 from proxystore.connectors.shm import ShmConnector, ShmEntry, Use, mappings
 from proxystore.errors import ConfigError
+from proxystore.serving import collect_places
 
 __all__ = ["GC", "LS", "STAT", "gc", "gc_arguments", "ls", "stat", "url_argument"]
 
@@ -130,6 +131,8 @@ def gc(arguments: argparse.Namespace) -> int:
         _print_media(media)
     nbytes = sum(info.nbytes for info in media)
     print(f"{verb} {len(media)} directories of dead processes: {size(nbytes)}.")
+    for path in () if arguments.dry_run else collect_places():
+        print(f"Removed {path}, whose store process and owner were killed.")
     return 0
 
 
