@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import array
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -72,3 +74,25 @@ def test_bytes_and_buffers_are_not_copied_when_they_already_are() -> None:
     data, buffers = b"abcd", Buffers((b"ab",))
     assert as_bytes(data) is data
     assert as_buffers(buffers) is buffers
+
+
+_IN_A_CYCLE = """
+import gc
+from proxystore.payload import Buffers
+
+def failing():
+    buffers = Buffers([memoryview(bytearray(1000))])
+    try:
+        raise ConnectionError
+    except ConnectionError as error:
+        kept = error  # The frame keeps the error, which keeps the frame.
+
+for _ in range(100):
+    failing()
+gc.collect()
+"""
+
+
+def test_views_in_the_frames_of_an_error_are_collected_without_a_crash() -> None:
+    done = subprocess.run([sys.executable, "-c", _IN_A_CYCLE], timeout=60, check=False)
+    assert done.returncode == 0

@@ -77,9 +77,14 @@ def flat_view(buffer: BytesLike) -> memoryview:
         BufferError: The buffer is not C or Fortran contiguous.
         TypeError: It is not bytes-like.
     """
-    # memoryview.cast() refuses what raw() takes: Fortran order, zeros in the
-    # shape, formats that are not native.
-    return PickleBuffer(buffer).raw()
+    try:
+        # Before Python 3.13 the garbage collector crashes on a PickleBuffer around a
+        # memoryview, in the frames that an error keeps, for one.
+        return memoryview(buffer).cast("B")
+    except (TypeError, ValueError):
+        # cast() refuses what raw() takes: Fortran order, zeros in the shape, formats
+        # that are not native.
+        return PickleBuffer(buffer).raw()
 
 
 def as_buffers(payload: Payload) -> Buffers:
