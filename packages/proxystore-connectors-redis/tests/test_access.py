@@ -287,3 +287,16 @@ def test_a_port_that_expects_tls_and_gets_none_is_an_error(encrypted: Any) -> No
 def test_a_port_without_tls_that_is_asked_for_it_is_an_error(server: Any) -> None:
     with pytest.raises(ConnectorUnavailableError, match=f"{server.port}"):
         RedisConnector("127.0.0.1", server.port, tls=True, timeout=0.5)
+
+
+def test_a_wait_ends_when_the_secret_is_gone_and_the_next_one_works_again(
+    guarded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RedisConnector("127.0.0.1", guarded.port, password="env:REDIS_PASSWORD") as connector:
+        key = connector.new_key()
+        with monkeypatch.context() as without:
+            without.delenv("REDIS_PASSWORD")
+            with pytest.raises(SecretNotFoundError):
+                connector.wait(key, 30.0)
+        connector.set(key, b"here")
+        assert connector.wait(key, 30.0)

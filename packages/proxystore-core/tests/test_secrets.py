@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 
 from proxystore.errors import ConfigError, SecretNotFoundError, UnsafeSecretError
-from proxystore.secrets import check_reference, generate_secret, read_secret
+from proxystore.secrets import (
+    check_reference,
+    generate_secret,
+    read_secret,
+    read_text_secret,
+)
 
 _NEEDED_BY = "redis at db:6379"
 
@@ -98,3 +103,22 @@ def test_a_generated_secret_never_leaves_its_directory(name: str) -> None:
 def test_no_keyring_is_a_missing_secret_not_a_traceback() -> None:
     with pytest.raises(SecretNotFoundError):
         read_secret("keyring:proxystore-tests/nobody", _NEEDED_BY)
+
+
+@pytest.mark.parametrize("secret", [b"hunter2\xff", b"hunter2\nmore", b"hunter2\x00"])
+def test_what_is_no_printable_text_is_refused_and_not_repeated(
+    tmp_path: Path, secret: bytes
+) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(secret)
+    path.chmod(0o600)
+    with pytest.raises(SecretNotFoundError) as caught:
+        read_text_secret(f"file:{path}", _NEEDED_BY)
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+def test_a_text_secret_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DB_PASSWORD", "ordentlich-schön")
+    assert read_text_secret("env:DB_PASSWORD", _NEEDED_BY) == "ordentlich-schön"

@@ -18,7 +18,7 @@ from globus_sdk.authorizers import GlobusAuthorizer
 from globus_sdk.scopes import TransferScopes
 
 from proxystore.errors import ConfigError
-from proxystore.secrets import check_reference, read_secret
+from proxystore.secrets import check_reference, read_text_secret
 from proxystore_connectors_globus._errors import LoginRequiredError
 from proxystore_connectors_globus._retries import Retries
 from proxystore_connectors_globus._storage import PrivateTokenStorage
@@ -107,7 +107,7 @@ class Login(NamedTuple):
         transport, config = retries.transport(), retries.config()
         if self.client_secret is None:
             return NativeAppAuthClient(client_id, transport=transport, retry_config=config)
-        secret = read_secret(self.client_secret, f"Globus client {client_id}").decode()
+        secret = read_text_secret(self.client_secret, f"Globus client {client_id}")
         return ConfidentialAppAuthClient(
             client_id, secret, transport=transport, retry_config=config
         )

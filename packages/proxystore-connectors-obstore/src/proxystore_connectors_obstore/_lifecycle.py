@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from proxystore.errors import ConfigError, ConnectorUnavailableError
-from proxystore.secrets import read_secret
+from proxystore.secrets import read_text_secret
 from proxystore_connectors_obstore._address import Address
 from proxystore_connectors_obstore._services import Service
 
@@ -112,7 +112,7 @@ def _s3_client(address: Address) -> tuple[Any, tuple[type[Exception], ...]]:
         found = f"boto3 is not installed. Run: pip install '{extra}'"
         raise ConfigError("option 'lifecycle_days'", found) from exc
     secrets = {
-        _BOTO_NAMES[name]: read_secret(reference, address.where).decode()
+        _BOTO_NAMES[name]: read_text_secret(reference, address.where)
         for name, reference in address.credentials
     }
     seconds = address.timeout / 2

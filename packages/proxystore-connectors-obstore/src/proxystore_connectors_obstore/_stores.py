@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from proxystore.errors import ProxyStoreError
-from proxystore.secrets import read_secret
+from proxystore.secrets import read_text_secret
 from proxystore_connectors_obstore._address import Address
 from proxystore_connectors_obstore._failures import translated
 from proxystore_connectors_obstore._services import Service
@@ -100,7 +100,7 @@ def _given(**options: str | None) -> dict[str, str]:
 
 def _secrets(address: Address) -> dict[str, str]:
     return {
-        name: read_secret(reference, address.where).decode()
+        name: read_text_secret(reference, address.where)
         for name, reference in address.credentials
     }
 

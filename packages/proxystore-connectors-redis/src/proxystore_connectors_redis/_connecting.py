@@ -6,7 +6,7 @@ import socket
 from typing import Any
 
 from proxystore.errors import ProxyStoreError
-from proxystore.secrets import read_secret
+from proxystore.secrets import read_text_secret
 from proxystore_connectors_redis._address import Server
 from proxystore_connectors_redis._failures import Failures
 from proxystore_connectors_redis._wire import Wire
@@ -72,7 +72,7 @@ def _options(server: Server) -> dict[str, Any]:
         "username": server.username,
     }
     if server.password is not None:
-        options["password"] = read_secret(server.password, f"Redis at {server}").decode()
+        options["password"] = read_text_secret(server.password, f"Redis at {server}")
     if server.socket_path is not None:
         return {**options, "path": server.socket_path}
     options |= {"host": server.hostname, "port": server.port, "socket_keepalive": True}

@@ -10,7 +10,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from proxystore.errors import ClosedError, ConnectorUnavailableError, ProxyStoreError
+from proxystore.errors import (
+    ClosedError,
+    ConnectorUnavailableError,
+    ProxyStoreError,
+    SecretNotFoundError,
+    UnsafeSecretError,
+)
 from proxystore.host.forks import remake_in_child
 from proxystore_connectors_redis._failures import Failures
 from proxystore_connectors_redis._wire import NotRedisError, Reply, ServerError, Wire, command
@@ -154,7 +160,7 @@ class Notices:
                 end.settimeout(0)
             name = f"notices of {self._failures.where}"
             threading.Thread(target=self._listen, args=(ear,), name=name, daemon=True).start()
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
             self._bell.send(b"!")
 
     def _end_waits(self, error: ProxyStoreError) -> None:
@@ -174,13 +180,17 @@ class Notices:
                     with contextlib.closing(self._connect()) as self._wire:
                         since = None
                         self._follow(self._wire, ear)
+                except (SecretNotFoundError, UnsafeSecretError) as error:
+                    # The next attempt would find no other.
+                    self._end_waits(error)
                 except ServerError as error:
                     self._end_waits(self._failures.explained(error))
                 except (OSError, NotRedisError) as error:
                     now = time.monotonic()
                     since = now if since is None else since
                     if now - since >= self._timeout:
-                        self._end_waits(self._failures.explained(error))
+                        told = isinstance(error, ProxyStoreError)
+                        self._end_waits(error if told else self._failures.explained(error))
                     time.sleep(_RETRY_SECONDS)
 
     def _has_ended(self) -> bool:

@@ -20,7 +20,7 @@ from proxystore.errors import ConfigError, SecretNotFoundError, UnsafeSecretErro
 from proxystore.host.home import home
 from proxystore.host.node import this_node
 
-__all__ = ["check_reference", "generate_secret", "read_secret"]
+__all__ = ["check_reference", "generate_secret", "read_secret", "read_text_secret"]
 
 _FORMS = "env:NAME, file:/absolute/path or keyring:SERVICE/USER"
 
@@ -75,6 +75,24 @@ def read_secret(reference: str, needed_by: str) -> bytes:
     if not secret:
         raise _missing(reference, needed_by, "it is empty")
     return secret
+
+
+def read_text_secret(reference: str, needed_by: str) -> str:
+    """As `read_secret`, for what takes a secret of printable text.
+
+    Raises:
+        SecretNotFoundError: As `read_secret`; or it is not UTF-8, or has characters,
+            such as line ends, that cannot be printed.
+    """
+    try:
+        text = read_secret(reference, needed_by).decode()
+    except UnicodeDecodeError:
+        text = ""
+    if not text.isprintable() or not text:
+        # With no cause: that of the codec has the secret in it.
+        found = "what is there is no printable text"
+        raise _missing(reference, needed_by, found) from None
+    return text
 
 
 def generate_secret(name: str, nbytes: int = 32) -> str:
