@@ -21,6 +21,7 @@ from proxystore.errors import (
     ConnectorUnavailableError,
     MediumFullError,
     MediumGoneError,
+    ProxyStoreError,
     UnsafeDirectoryError,
 )
 
@@ -380,3 +381,18 @@ def test_the_temporary_of_a_living_writer_is_not_collected(tmp_path: Path) -> No
         process.kill()
         process.wait(30)
     assert connector.gc().orphans == 1
+
+
+def test_no_error_is_its_own_cause(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ProxyStoreError) as caught:
+        FileConnector(tmp_path / "file" / "below")
+    seen: list[BaseException | None] = []
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert error not in seen
+        seen.append(error)
+        error = error.__cause__
+    with pytest.raises(ProxyStoreError) as caught:
+        FileConnector("/proc/no/such")
+    assert caught.value.__cause__ is not caught.value

@@ -189,8 +189,11 @@ class Notices:
                     now = time.monotonic()
                     since = now if since is None else since
                     if now - since >= self._timeout:
-                        told = isinstance(error, ProxyStoreError)
-                        self._end_waits(error if told else self._failures.explained(error))
+                        self._end_waits(
+                            error
+                            if isinstance(error, ProxyStoreError)
+                            else self._failures.explained(error)
+                        )
                     time.sleep(_RETRY_SECONDS)
 
     def _has_ended(self) -> bool:

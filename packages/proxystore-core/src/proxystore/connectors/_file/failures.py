@@ -36,12 +36,15 @@ def explained(error: OSError, path: str, nbytes: int = 0) -> ProxyStoreError:
     """What ``error`` means for the objects in directory ``path``.
 
     Args:
-        error: Caught while using the directory. One of ours is given back as it is.
+        error: Caught while using the directory.
         path: The directory.
         nbytes: Size of the object that was being stored.
+
+    Raises:
+        ProxyStoreError: ``error``, if it is one of ours: from itself, it would be its own cause.
     """
     if isinstance(error, ProxyStoreError):
-        return error
+        raise error
     if error.errno in FULL:
         return MediumFullError(
             path,
