@@ -51,6 +51,13 @@ where the function says what it found; it cannot name `extract`, for it is not o
 
 TAIL = """\
 
+The same holds wherever a function of C or of the standard library checks types: `p in "text"`,
+`"text".startswith(p)` and other methods of `str` and `bytes`, `getattr(x, p)`, `json.loads(p)`,
+`eval(p)`, `Decimal(p)`, `Fraction(p)`, `datetime.strptime(p, ...)`, `timedelta(days=p)`,
+`heapq.heapify(p)`, `time.sleep(p)`, `Enum(p)`, `case True`. `dataclasses.is_dataclass(p)` is
+false. Before Python 3.14 the pure-Python proxy cannot be an argument but the first of
+`pow(a, b, c)`. The way out is `extract(p)`.
+
 Of a proxy that is neither resolved nor made with a known class (`store.proxy_from_key`, or
 `Proxy(factory)` alone) nobody can know that it stands for a sequence, a mapping or a path:
 `match` takes it for something else, and `os.path` raises an error that names `extract`. Resolve
@@ -64,7 +71,8 @@ mapping pattern, and has the buffer protocol from Python 3.12.
 `repr`, `dir`, `pprint`, `inspect`, doctest, `pdb`, pytest, rich and the notebook's card leave a
 proxy of known class unresolved. These do not, because what they ask is a use of the object: the
 items of a `list` or `dict` that IPython prints *inside* another list; the length of a `str` in a
-traceback by rich; names and annotations of a function; `v?` in IPython and `rich.inspect(v)`.
+traceback by rich; names and annotations of a function; every value, by `inspect.getmembers(v)`,
+`rich.inspect(v)`, and `v?` and `%whos` in IPython.
 """
 
 

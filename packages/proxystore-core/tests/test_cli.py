@@ -10,6 +10,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,15 @@ def test_doctor_finds_this_environment_healthy(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.slow
+def test_doctor_says_which_implementation_proxies_have(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PROXYSTORE_PURE_PYTHON", "0")
+    main(["doctor"])
+    as_installed = "of C" if find_spec("proxystore.proxy._c") else "of pure Python, 3 to 5 times"
+    assert as_installed in capsys.readouterr().out
+
+
 def test_doctor_reports_what_a_killed_process_left_and_leaves_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -187,3 +187,27 @@ def test_pytest_collects_explains_and_shows_proxies_and_resolves_none(tmp_path: 
     assert "2 failed, 1 passed" in said
     assert "assert <SequenceProxy at 0x" in said
     assert "it was resolved" not in said
+
+
+def test_the_documentation_of_a_class_is_known_without_the_object(proxy_type: Any) -> None:
+    unresolved = proxy_type(_never, cache_defaults=True, target=Documented())
+    del unresolved.__proxy_wrapped__
+    assert inspect.getdoc(unresolved) == "What a target says of itself."
+    assert not unresolved.__proxy_resolved__
+
+
+def test_a_function_has_a_documentation_of_its_own(proxy_type: Any) -> None:
+    def target() -> None:
+        """Its own."""
+
+    proxy = proxy_type(lambda: target, cache_defaults=True, target=target)
+    del proxy.__proxy_wrapped__
+    assert proxy.__doc__ == "Its own."
+
+
+class Documented:
+    """What a target says of itself."""
+
+
+def _never() -> Any:
+    raise AssertionError("resolved")

@@ -107,6 +107,9 @@ def unresolved_attribute(proxy: Proxy[Any], name: str) -> Any:
     recorded = default_class(proxy)
     if name == "__class__" and recorded is not None:
         return recorded
+    if name == "__doc__" and recorded is not None and isinstance(vars(recorded).get(name), str):
+        # A class whose objects have their own, as functions do, has no text here.
+        return recorded.__doc__
     if is_absent(name, recorded):
         described = "of unknown class" if recorded is None else f"of {recorded.__qualname__}"
         raise AttributeError(
