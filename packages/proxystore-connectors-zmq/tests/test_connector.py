@@ -7,6 +7,7 @@ import pickle
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -318,3 +319,16 @@ def test_a_batch_that_does_not_fit_stores_nothing() -> None:
         with pytest.raises(MediumFullError):
             connector.put_batch([bytes(40), bytes(40), bytes(40)])
         connector.put(bytes(100))
+
+
+@pytest.mark.parametrize("port", [-1, 65536, 70_000, True, "localhost"])
+def test_what_is_no_port_is_refused(port: Any) -> None:
+    with pytest.raises(ConfigError, match="0 to 65535"):
+        ZMQConnector(port)
+
+
+@pytest.mark.slow
+def test_two_that_take_any_port_share_nothing() -> None:
+    with ZMQConnector(0) as one, ZMQConnector(0) as other:
+        assert one.config()["namespace"] != other.config()["namespace"]
+        assert one.url != other.url

@@ -26,6 +26,7 @@ from proxystore_connectors_ucx._wire import VERSION, Code, Frame, Link, WireErro
 __all__ = ["StoreProcess"]
 
 _HANDSHAKE_S = 5.0
+_BACKLOG = 4096
 _MAX_STRANGERS = 64
 _CHECK_S = 1.0
 _MEMORY_SHARE = 4
@@ -144,7 +145,8 @@ def _listen_here(place: Place) -> socket.socket:
     except OSError as exc:
         asked = f"directory {place.path}"
         raise ConfigError(asked, f"no socket can be made in it ({exc})") from exc
-    sock.listen(128)
+    # Hundreds of clients may come at once, and one that finds no place is refused.
+    sock.listen(_BACKLOG)
     return sock
 
 

@@ -119,7 +119,8 @@ class ZMQConnector(Connector[ZMQKey]):
         timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
         if namespace is None:
-            namespace = fresh_id() if port is None else f"port-{port}"
+            # 0 is any port that is free: nobody else has it, nor its namespace.
+            namespace = f"port-{port}" if port else fresh_id()
         host = _host(port, address, interface)
         home = None if host is None else f"{host}:{port or 0}"
         options = Address(namespace, None, None, secret, max_nbytes, timeout).checked()
@@ -354,6 +355,9 @@ def _checked(key: Any) -> ZMQKey:
 
 def _host(port: int | None, address: str | None, interface: str | None) -> str | None:
     """Where to listen, if anywhere."""
+    if port is not None and (type(port) is not int or not 0 <= port < 1 << 16):
+        found = "it is a number of 0 to 65535, or None"
+        raise ConfigError(f"option port={port!r} of connector 'zmq'", found)
     if address is not None and interface is not None:
         asked = f"address={address!r} and interface={interface!r} of connector 'zmq'"
         raise ConfigError(asked, "each says where to listen: give one")

@@ -22,6 +22,8 @@ from proxystore_connectors_zmq._wire import CHUNK_NBYTES, PROTOCOL, Reply
 _TICK_MS = 500
 _FAREWELL_MS = 500
 _MEMORY_SHARE = 4
+# Hundreds of clients may come at once, and one that finds no place takes us for dead.
+_BACKLOG = 4096
 _QUEUED_MESSAGES = 8
 _SLACK_NBYTES = 1 << 16
 _HEARTBEAT_MS = 5000
@@ -43,6 +45,7 @@ class Server:
         self._socket.rcvhwm = _QUEUED_MESSAGES
         self._socket.rcvtimeo = _TICK_MS
         self._socket.linger = _FAREWELL_MS
+        self._socket.backlog = _BACKLOG
         self._socket.maxmsgsize = CHUNK_NBYTES + _SLACK_NBYTES
         self._socket.bind(f"ipc://{life.place.file(life.instance)}")
         self._home: Home | None = None
