@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, Self
 
 from proxystore.abc import Acknowledgement, Capability, Connector, Medium
+from proxystore.connectors.batches import put_each
 from proxystore.connectors.keys import expected_key, fresh_id, is_id
 from proxystore.connectors.options import check_range, checked_ttl
 from proxystore.errors import (
@@ -152,16 +154,7 @@ class MargoConnector(Connector[MargoKey]):
         self, payloads: Sequence[Payload], *, ttl: float | None = None
     ) -> list[MargoKey]:
         """As `Connector.put_batch`. If one fails, those before it are removed."""
-        keys: list[MargoKey] = []
-        try:
-            for payload in payloads:
-                keys.append(self.put(payload, ttl=ttl))  # noqa: PERF401 - those so far count
-        except BaseException:
-            with contextlib.suppress(ConnectorUnavailableError):
-                for key in keys:
-                    self.evict(key)
-            raise
-        return keys
+        return put_each(payloads, partial(self.put, ttl=ttl), self.evict)
 
     def get(self, key: MargoKey) -> BytesLike | None:
         """As `Connector.get`: writable memory that is the caller's own."""

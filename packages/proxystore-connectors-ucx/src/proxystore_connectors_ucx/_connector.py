@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from functools import partial
 from typing import Any, ClassVar, Self, TypeVar
 
 from proxystore.abc import Acknowledgement, Capability, Connector, Medium
+from proxystore.connectors.batches import put_each
 from proxystore.connectors.keys import fresh_id
 from proxystore.connectors.options import check_range, checked_ttl
 from proxystore.errors import (
@@ -146,18 +147,8 @@ class UCXConnector(Connector[UCXKey]):
 
     def put_batch(self, payloads: Sequence[Payload], *, ttl: float | None = None) -> list[UCXKey]:
         """As `Connector.put_batch`; all are stored or none."""
-        keys: list[UCXKey] = []
-        try:
-            for payload in payloads:
-                key = self.put(payload, ttl=ttl)
-                keys.append(key)
-        except BaseException:
-            with suppress(ConnectorUnavailableError, ClosedError):
-                for key in keys:
-                    self.evict(key)
-            raise
         self._check_open()
-        return keys
+        return put_each(payloads, partial(self.put, ttl=ttl), self.evict)
 
     def get(self, key: UCXKey) -> BytesLike | None:
         return self.get_with_generation(key)[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, Self
 
 from proxystore.abc import Acknowledgement, Capability, Connector, Medium
@@ -14,6 +15,7 @@ from proxystore.connectors._file.media import private_directory
 from proxystore.connectors._file.objects import Objects
 from proxystore.connectors._file.sweep import Collected
 from proxystore.connectors._shm.media import MediumInfo, collect_media, list_media
+from proxystore.connectors.batches import put_each
 from proxystore.connectors.keys import checked_id, fresh_id
 from proxystore.connectors.options import check_range
 from proxystore.errors import ConfigError
@@ -194,15 +196,7 @@ class FileConnector(Connector[FileKey]):
 
     def put_batch(self, payloads: Sequence[Payload], *, ttl: float | None = None) -> list[FileKey]:
         """As `Connector.put_batch`. If one fails, those before it are removed."""
-        keys: list[FileKey] = []
-        try:
-            for payload in payloads:
-                keys.append(self.put(payload, ttl=ttl))  # noqa: PERF401 - those so far count
-        except BaseException:
-            for key in keys:
-                self.evict(key)
-            raise
-        return keys
+        return put_each(payloads, partial(self.put, ttl=ttl), self.evict)
 
     def new_key(self, object_id: str | None = None) -> FileKey:
         self._attachment.require_open()

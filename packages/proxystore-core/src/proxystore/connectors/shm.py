@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar
 
 from proxystore.abc import Acknowledgement, Capability, Connector, Medium
@@ -19,6 +19,7 @@ from proxystore.connectors._shm.opening import owned
 from proxystore.connectors._shm.slab import Slab, boot_ns
 from proxystore.connectors._shm.slabs import LARGEST_SLOT, Place, Slabs
 from proxystore.connectors._shm.spill import SpillingObjects
+from proxystore.connectors.batches import put_each
 from proxystore.connectors.keys import fresh_id
 from proxystore.connectors.options import check_range, checked_ttl
 from proxystore.errors import InvalidKeyError, KeyAlreadySetError, KeyNotSetError, MediumGoneError
@@ -185,15 +186,7 @@ class ShmConnector(Connector[ShmKey]):
 
     def put_batch(self, payloads: Sequence[Payload], *, ttl: float | None = None) -> list[ShmKey]:
         """As `Connector.put_batch`. If one fails, those before it are removed."""
-        keys: list[ShmKey] = []
-        try:
-            for payload in payloads:
-                keys.append(self.put(payload, ttl=ttl))  # noqa: PERF401 - those so far count
-        except BaseException:
-            for key in keys:
-                self.evict(key)
-            raise
-        return keys
+        return put_each(payloads, partial(self.put, ttl=ttl), self.evict)
 
     def get(self, key: ShmKey) -> BytesLike | None:
         """As `Connector.get`: writable memory that is the caller's own."""
