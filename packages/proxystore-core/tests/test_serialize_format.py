@@ -21,7 +21,7 @@ from proxystore.errors import (
 )
 from proxystore.payload import Buffers
 from proxystore.serialize import SAFE_SERIALIZERS, deserialize, serialize
-from proxystore.serialize._format import Source, decode, encode, verify_content
+from proxystore.serialize._format import decode, encode, verify_content
 
 OBJECTS = [b"some bytes", "text", np.arange(40), [np.arange(9), np.ones(3)], {"a": 1}]
 SAFE_OBJECTS = [
@@ -163,8 +163,8 @@ def test_pieces_of_any_sizes_are_read_back_in_order(sizes: list[list[int]], in_b
     pieces = [[bytes([65 + i]) * n for i, n in enumerate(buffer)] for buffer in sizes]
     buffers = [Buffers(buffer) for buffer in pieces]
     data = encode("bytes", b"x" * in_band, buffers, checksum_below=None).join()
-    frame = decode(Source(data))
-    verify_content(Source(data), frame)
+    frame = decode(memoryview(data))
+    verify_content(memoryview(data), frame)
     assert [b"x" * in_band, *(b"".join(buffer) for buffer in pieces)] == [
         bytes(part) for part in (frame.in_band, *frame.buffers)
     ]

@@ -38,7 +38,10 @@ class Buffers(Sequence[memoryview]):
     __slots__ = ("_views", "nbytes")
 
     def __init__(self, buffers: Iterable[BytesLike]) -> None:
-        self._views = tuple([flat_view(buffer).toreadonly() for buffer in buffers])
+        self._views = tuple([
+            memoryview(buffer) if type(buffer) is bytes else flat_view(buffer).toreadonly()
+            for buffer in buffers
+        ])
         self.nbytes = sum(map(len, self._views))
         """Bytes in all buffers together."""
 

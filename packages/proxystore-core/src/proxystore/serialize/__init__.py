@@ -10,8 +10,9 @@ from __future__ import annotations
 from proxystore._marker import require_whole
 from proxystore.errors import SerializationError
 from proxystore.payload import BytesLike
-from proxystore.serialize._api import deserialize, has_buffers, is_bytes_like, serialize
+from proxystore.serialize._api import deserialize, is_bytes_like, serialize
 from proxystore.serialize._contract import Dumped, Serializer, writable
+from proxystore.serialize._format import has_buffers
 from proxystore.serialize._registry import (
     SAFE_SERIALIZERS,
     register_serializer,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 from typing import Any, TypeGuard
 
 from proxystore.errors import ForbiddenSerializerError, SerializationError
-from proxystore.payload import Buffers, BytesLike, Payload
+from proxystore.payload import Buffers, BytesLike, Payload, flat_view
 from proxystore.serialize._builtin import CLOUDPICKLE, PICKLE
 from proxystore.serialize._contract import Dumped
 from proxystore.serialize._format import (
-    Frame,
+    MAGIC,
+    Scattered,
     Source,
-    buffer_count,
     decode,
     encode,
     verify_content,
@@ -20,7 +21,7 @@ from proxystore.serialize._format import (
 from proxystore.serialize._legacy import legacy_load
 from proxystore.serialize._registry import qualified_name, registry
 
-__all__ = ["deserialize", "has_buffers", "is_bytes_like", "serialize"]
+__all__ = ["deserialize", "is_bytes_like", "serialize"]
 
 
 def is_bytes_like(obj: object) -> TypeGuard[BytesLike]:
@@ -83,27 +84,26 @@ def deserialize(
     """
     source = _source(data)
     allowed = None if allow is None else frozenset(allow)
-    legacy = legacy_load(bytes(source.slice(0, 3)))
-    if legacy is not None:
-        identifier, load = legacy
+    if source[:4] != MAGIC and (legacy := legacy_load(bytes(source[:3]))) is not None:
+        identifier, load_legacy = legacy
         _check_allowed(identifier, allowed)
-        payload = source.slice(3, source.nbytes).toreadonly()
-        return _loaded(identifier, lambda: load(payload, allowed))
-
-    frame = decode(source)
-    _check_allowed(frame.identifier, allowed)
-    if verify:
-        verify_content(source, frame)
-    return _loaded(frame.identifier, lambda: _load(frame, readonly=readonly))
-
-
-def has_buffers(data: BytesLike) -> bool:
-    """Whether ``data`` is an object with memory of its own, such as an array.
-
-    `deserialize` then gives views of ``data``, which can be written if it can
-    be. Looks only at the first bytes, and at those of no other format.
-    """
-    return buffer_count(data) > 0
+        load = partial(load_legacy, source[3:].toreadonly(), allowed)
+    else:
+        frame = decode(source)
+        identifier = frame.identifier
+        _check_allowed(identifier, allowed)
+        if verify:
+            verify_content(source, frame)
+        buffers = [view.toreadonly() for view in frame.buffers] if readonly else frame.buffers
+        serializer = registry.for_identifier(identifier)
+        load = partial(serializer.load, frame.in_band.toreadonly(), buffers, readonly=readonly)
+    try:
+        return load()
+    except SerializationError:
+        raise
+    # What is loaded may run anybody's code, so anything may come out of it.
+    except Exception as exc:
+        raise _unloadable(identifier, exc) from exc
 
 
 def _source(data: Payload) -> Source:
@@ -113,7 +113,7 @@ def _source(data: Payload) -> Source:
             f"the bytes of an object: bytes, bytearray, memoryview or Buffers."
         )
     try:
-        return Source(data)
+        return Scattered(data) if type(data) is Buffers else flat_view(data)
     except BufferError as exc:
         raise SerializationError(
             f"deserialize() was given memory in several pieces ({exc}). Give it contiguous bytes."
@@ -154,28 +154,16 @@ def _check_allowed(identifier: str, allowed: frozenset[str] | None) -> None:
         raise ForbiddenSerializerError(identifier, tuple(sorted(allowed)))
 
 
-def _load(frame: Frame, *, readonly: bool) -> Any:
-    serializer = registry.for_identifier(frame.identifier)
-    buffers = [view.toreadonly() for view in frame.buffers] if readonly else frame.buffers
-    return serializer.load(frame.in_band.toreadonly(), buffers, readonly=readonly)
-
-
-def _loaded(identifier: str, load: Callable[[], Any]) -> Any:
-    try:
-        return load()
-    except SerializationError:
-        raise
-    except ImportError as exc:
-        raise SerializationError(
+def _unloadable(identifier: str, exc: Exception) -> SerializationError:
+    if isinstance(exc, ImportError):
+        return SerializationError(
             f"An object written by serializer {identifier!r} needs something that cannot be "
             f"imported here: {_reason(exc)}. Install it in this environment."
-        ) from exc
-    # What is loaded may run anybody's code, so anything may come out of it.
-    except Exception as exc:
-        raise SerializationError(
-            f"Loading an object written by serializer {identifier!r} failed: {_reason(exc)}. Check "
-            f"that the libraries it uses have the versions here that they had where it was written."
-        ) from exc
+        )
+    return SerializationError(
+        f"Loading an object written by serializer {identifier!r} failed: {_reason(exc)}. Check "
+        f"that the libraries it uses have the versions here that they had where it was written."
+    )
 
 
 def _reason(exc: Exception) -> str:

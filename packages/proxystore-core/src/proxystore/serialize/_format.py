@@ -10,14 +10,23 @@ import struct
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate, groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from xxhash import xxh3_64, xxh3_64_intdigest
 
 from proxystore.errors import CorruptObjectError, UnsupportedVersionError
 from proxystore.payload import Buffers, BytesLike, Payload, flat_view
 
-__all__ = ["MAGIC", "Frame", "Source", "buffer_count", "decode", "encode", "verify_content"]
+__all__ = [
+    "MAGIC",
+    "Frame",
+    "Scattered",
+    "Source",
+    "decode",
+    "encode",
+    "has_buffers",
+    "verify_content",
+]
 
 MAGIC = b"\x93PXS"
 VERSION = 1
@@ -50,51 +59,40 @@ def encode(
 
     With a checksum of the content if it is smaller than ``checksum_below`` bytes.
     """
-    # Flat, because len() of other views counts items.
-    flat = [buffer if type(buffer) is Buffers else flat_view(buffer) for buffer in buffers]
-    lengths = [buffer.nbytes for buffer in flat]
     name = identifier.encode("ascii")
-    table = name + struct.pack(f"<{len(lengths)}Q", *lengths)
-    start = _FIXED.size + len(table)
-    parts, total = _lay_out(start, in_band, flat, lengths)
-    body = _joined(parts, total)
-    checksum = checksum_below is None or total < checksum_below
-    digest = _digest(body) if checksum else 0
+    end = _FIXED.size + len(name) + 8 * len(buffers) + len(in_band)
+    parts: list[BytesLike] = [in_band]
+    lengths = []
+    for buffer in buffers:
+        # Flat, because len() of other views counts items.
+        flat = buffer if type(buffer) is Buffers else flat_view(buffer)
+        padding = -end % ALIGNMENT
+        parts.append(_PADDING[padding])
+        if isinstance(flat, memoryview):
+            parts.append(flat)
+        else:
+            parts.extend(flat)
+        lengths.append(flat.nbytes)
+        end += padding + flat.nbytes
+    body = [b"".join(parts)] if end < _JOIN_BELOW else _joined(parts)
+    has_checksum = checksum_below is None or end < checksum_below
+    digest = _digest(body) if has_checksum else 0
 
-    before = _BEFORE_CHECK.pack(
-        MAGIC, VERSION, _CHECKSUM_FLAG if checksum else 0, len(name), 0, len(lengths)
-    )
-    after = _AFTER_CHECK.pack(total, len(in_band), digest) + table
+    flags = _CHECKSUM_FLAG if has_checksum else 0
+    before = _BEFORE_CHECK.pack(MAGIC, VERSION, flags, len(name), 0, len(lengths))
+    table = struct.pack(f"<{len(lengths)}Q", *lengths)
+    after = _AFTER_CHECK.pack(end, len(in_band), digest) + name + table
     check = xxh3_64_intdigest(before + after) & 0xFFFFFFFF
     head = before + check.to_bytes(4, "little") + after
     if len(body[0]) < _JOIN_BELOW:
-        body[0] = head + bytes(body[0])
+        body[0] = head + body[0]
     else:
         body.insert(0, head)
     return Buffers(body)
 
 
-def _lay_out(
-    start: int, in_band: bytes, buffers: Sequence[Buffers | memoryview], lengths: list[int]
-) -> tuple[list[BytesLike], int]:
-    """Everything after the table, and where it ends."""
-    parts: list[BytesLike] = [in_band]
-    position = start + len(in_band)
-    for buffer, nbytes in zip(buffers, lengths, strict=True):
-        padding = -position % ALIGNMENT
-        parts.append(_PADDING[padding])
-        if isinstance(buffer, memoryview):
-            parts.append(buffer)
-        else:
-            parts.extend(buffer)
-        position += padding + nbytes
-    return parts, position
-
-
-def _joined(parts: list[BytesLike], nbytes: int) -> list[BytesLike]:
+def _joined(parts: list[BytesLike]) -> list[BytesLike]:
     """The parts, at least one, with small neighbours as one."""
-    if nbytes < _JOIN_BELOW:
-        return [b"".join(parts)]
     joined: list[BytesLike] = []
     for is_small, run in groupby(parts, lambda part: len(part) < _JOIN_BELOW):
         if is_small:
@@ -113,37 +111,28 @@ def _digest(parts: Sequence[BytesLike]) -> int:
     return state.intdigest()
 
 
-class Source:
-    """Random access to the bytes of an object, whether or not they lie in one piece.
+class Scattered:
+    """Random access to the bytes of an object that does not lie in one piece.
 
     Args:
         data: The object. A slice within one of its buffers aliases it; a slice
             across several is a copy.
     """
 
-    __slots__ = ("_ends", "_views", "_whole", "nbytes")
+    __slots__ = ("_ends", "_views", "nbytes")
 
-    def __init__(self, data: Payload) -> None:
-        self._whole: memoryview | None = None
-        if type(data) is Buffers:
-            self._views = tuple(data)
-            self._ends = list(accumulate(map(len, self._views)))
-            self.nbytes = data.nbytes
-        else:
-            self._whole = flat_view(data)
-            self.nbytes = len(self._whole)
+    def __init__(self, data: Buffers) -> None:
+        self._views = tuple(data)
+        self._ends = list(accumulate(map(len, self._views)))
+        self.nbytes = data.nbytes
 
-    def slice(self, start: int, stop: int) -> memoryview:
-        """Bytes ``start`` to ``stop``, fewer where the object ends."""
-        if self._whole is not None:
-            return self._whole[start:stop]
-        pieces = self.pieces(start, stop)
+    # Any: the bounds of a slice, which here are numbers or None.
+    def __getitem__(self, bounds: slice[Any, Any, Any]) -> memoryview:
+        pieces = self.pieces(*bounds.indices(self.nbytes)[:2])
         return pieces[0] if len(pieces) == 1 else memoryview(b"".join(pieces))
 
     def pieces(self, start: int, stop: int) -> list[memoryview]:
-        """As `slice`, in as many pieces as it lies in."""
-        if self._whole is not None:
-            return [self._whole[start:stop]]
+        """As a slice, in as many pieces as it lies in."""
         pieces = []
         for index in range(bisect_right(self._ends, start), len(self._views)):
             view = self._views[index]
@@ -154,13 +143,21 @@ class Source:
         return pieces
 
 
-def buffer_count(data: BytesLike) -> int:
-    """How many out-of-band buffers the header tells of; 0 if it is none of ours."""
+Source: TypeAlias = memoryview | Scattered
+"""The bytes of an object: a flat view where they lie in one piece."""
+
+
+def has_buffers(data: BytesLike) -> bool:
+    """Whether ``data`` is an object with memory of its own, such as an array.
+
+    `deserialize` then gives views of ``data``, which can be written if it can
+    be. Looks only at the first bytes, and at those of no other format.
+    """
     head = bytes(data[: _BEFORE_CHECK.size])
     if len(head) < _BEFORE_CHECK.size or not head.startswith(MAGIC):
-        return 0
-    count: int = _BEFORE_CHECK.unpack(head)[-1]
-    return count
+        return False
+    n_buffers: int = _BEFORE_CHECK.unpack(head)[-1]
+    return n_buffers > 0
 
 
 def decode(source: Source) -> Frame:
@@ -185,14 +182,14 @@ def decode(source: Source) -> Frame:
     for length in struct.unpack_from(f"<{n_buffers}Q", header, table_start):
         begin = position + (-position % ALIGNMENT)
         position = begin + length
-        buffers.append(source.slice(begin, position))
+        buffers.append(source[begin:position])
     if position != total:
         raise CorruptObjectError(
             f"its parts end at byte {position} and its header says {total} bytes"
         )
     return Frame(
         _ascii(header[_FIXED.size : table_start]),
-        source.slice(start, start + in_band_nbytes),
+        source[start : start + in_band_nbytes],
         buffers,
         start,
         digest if flags & _CHECKSUM_FLAG else None,
@@ -201,7 +198,7 @@ def decode(source: Source) -> Frame:
 
 def _read_header(source: Source) -> bytes:
     """A copy of everything before the content, once it has passed its own check."""
-    fixed = source.slice(0, _FIXED.size)
+    fixed = source[: _FIXED.size]
     if fixed[:4] != MAGIC:
         raise CorruptObjectError(
             _foreign(fixed), "Read it with what wrote it, or store the object again."
@@ -219,7 +216,7 @@ def _read_header(source: Source) -> bytes:
             f"its header and table of {n_buffers} buffers take {end} bytes and there are "
             f"{source.nbytes}"
         )
-    header = bytes(source.slice(0, end))
+    header = bytes(source[:end])
     if check != xxh3_64_intdigest(header[:12] + header[16:]) & 0xFFFFFFFF:
         raise CorruptObjectError("its header was changed (the header's own check differs)")
     if version < VERSION or reserved or flags & ~_CHECKSUM_FLAG:
@@ -239,7 +236,11 @@ def verify_content(source: Source, frame: Frame) -> None:
     """
     if frame.checksum is None:
         return
-    if _digest(source.pieces(frame.content_start, source.nbytes)) != frame.checksum:
+    if isinstance(source, memoryview):
+        digest = xxh3_64_intdigest(source[frame.content_start :])
+    else:
+        digest = _digest(source.pieces(frame.content_start, source.nbytes))
+    if digest != frame.checksum:
         raise CorruptObjectError(
             f"its content was changed (the checksum of bytes {frame.content_start} to "
             f"{source.nbytes} differs from the one in its header)"
