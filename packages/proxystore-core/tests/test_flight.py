@@ -248,12 +248,45 @@ def test_a_forked_child_does_not_wait_for_flights_of_its_parent() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
+def test_a_leader_learns_whether_others_joined_and_that_nobody_will() -> None:
+    flights: Flights[bool] = Flights()
+    assert flights.run("alone", lambda: flights.seal("alone")) is False
+    started = threading.Event()
+
+    def joined() -> bool:
+        (flight,) = flights._table.values()
+        started.set()
+        while not flight.is_joined:
+            os.sched_yield()
+        return flights.seal("joined")
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(flights.run, "joined", joined)
+        assert started.wait(TIMEOUT_S)
+        second = pool.submit(flights.run, "joined", joined)
+        assert [first.result(TIMEOUT_S), second.result(TIMEOUT_S)] == [True, True]
+
+
+def test_who_comes_after_the_seal_loads_anew() -> None:
+    flights: Flights[str] = Flights()
+
+    def sealed() -> str:
+        flights.seal("key")
+        with ThreadPoolExecutor(1) as pool:
+            late = pool.submit(flights.run, "key", lambda: "late")
+            return f"first, before {late.result(TIMEOUT_S)}"
+
+    assert flights.run("key", sealed) == "first, before late"
+
+
 def test_an_interrupt_between_claim_and_load_keeps_nobody_waiting() -> None:
     flights: Flights[int] = Flights()
 
-    def interrupt(frame: FrameType, _event: str, _argument: object) -> None:
-        if frame.f_code.co_name == "_lead":
+    # Any: a trace function gives the one for the lines of a frame.
+    def interrupt(frame: FrameType, _event: str, _argument: object) -> Any:
+        if flights._table:
             raise KeyboardInterrupt
+        return interrupt if frame.f_code.co_name == "run" else None
 
     before = sys.gettrace()
     sys.settrace(interrupt)

@@ -456,6 +456,18 @@ def test_threads_that_get_one_object_share_the_request() -> None:
         assert all(obj is objects[0] for obj in objects)
 
 
+@pytest.mark.parametrize("store_options", [{}, {"cache_size": 0}])
+def test_threads_that_share_a_request_get_an_array_each(store_options: dict[str, int]) -> None:
+    with Store("demo", SlowConnector(delay_s=0.02), **store_options) as store:
+        key = store.put(np.zeros(1000))
+        with ThreadPoolExecutor(8) as pool:
+            arrays = list(pool.map(lambda _: store.get(key), range(8)))
+        for number, array in enumerate(arrays):
+            array += number
+        assert store.connector.gets < 8
+        assert [array[0] for array in arrays] == list(range(8))
+
+
 # --- Closing ------------------------------------------------------------------
 
 

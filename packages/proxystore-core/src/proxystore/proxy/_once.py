@@ -15,14 +15,19 @@ P = TypeVar("P")
 
 
 class _Flight:
-    """One run of one factory, for which other threads wait."""
+    """One run of one factory, for which other threads wait.
+
+    Args:
+        thread: Identity of the thread that makes it, which has the lock from the start.
+    """
 
     __slots__ = ("landed", "lock", "thread")
 
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.thread: int | None = None
+    def __init__(self, thread: int) -> None:
+        self.thread: int | None = thread
         self.landed = False
+        self.lock = threading.Lock()
+        self.lock.acquire()
 
 
 # By id of the proxy, which whoever is in the table keeps alive. The locks live
@@ -58,41 +63,39 @@ def run_once(
     """
     me = threading.get_ident()
     while True:
-        # setdefault is atomic, so all threads get the same flight.
-        flight = _flights.setdefault(id(proxy), _Flight())
-        # Before the look: of threads that wait for each other in a circle, one sees it.
-        _awaited[me] = flight
+        flight = mine = _Flight(me)
         try:
-            if _waits_for(me, flight):
-                raise ProxyReentryError(
-                    f"The factory of a proxy ({_named(factory)}) used the proxy that it was "
-                    f"called for, which can never end. Let the factory work on other objects "
-                    f"only; what those are made of counts too, in whichever thread."
-                )
-            with flight.lock:
-                _awaited.pop(me, None)
-                # If it landed, the run waited for is over, perhaps failed: take the next.
-                if not flight.landed:
-                    return _fly(flight, proxy, factory, is_resolved, accept)
+            # setdefault is atomic, so all threads get the same flight.
+            flight = _flights.setdefault(id(proxy), mine)
+            if flight is mine:
+                if not is_resolved(proxy):
+                    accept(proxy, _call(factory))
+                return
         finally:
-            _awaited.pop(me, None)
+            # Also after an interrupt, anywhere: nobody else would end the wait of the others.
+            mine.landed, mine.thread = True, None
+            if _flights.get(id(proxy)) is mine:
+                del _flights[id(proxy)]
+            mine.lock.release()
+        _wait_for(flight, me, factory)
+        if is_resolved(proxy):
+            return
 
 
-def _fly(
-    flight: _Flight,
-    proxy: P,
-    factory: Callable[[], Any],
-    is_resolved: Callable[[P], bool],
-    accept: Callable[[P, Any], None],
-) -> None:
-    flight.thread = threading.get_ident()
+def _wait_for(flight: _Flight, me: int, factory: Callable[[], Any]) -> None:
+    # Before the look: of threads that wait for each other in a circle, one sees it.
+    _awaited[me] = flight
     try:
-        if not is_resolved(proxy):
-            accept(proxy, _call(factory))
+        if _waits_for(me, flight):
+            raise ProxyReentryError(
+                f"The factory of a proxy ({_named(factory)}) used the proxy that it was "
+                f"called for, which can never end. Let the factory work on other objects "
+                f"only; what those are made of counts too, in whichever thread."
+            )
+        with flight.lock:
+            pass
     finally:
-        flight.landed, flight.thread = True, None
-        if _flights.get(id(proxy)) is flight:
-            del _flights[id(proxy)]
+        _awaited.pop(me, None)
 
 
 def _waits_for(thread: int, flight: _Flight | None) -> bool:

@@ -13,11 +13,14 @@ def find_class(name: str) -> type | None:
 
     Imports nothing and runs no code of the modules it looks into. Costs about 1 us.
     """
-    parts = name.split(".")
-    for cut in range(len(parts) - 1, 0, -1):
-        module = sys.modules.get(".".join(parts[:cut]))
+    path: list[str] = []
+    rest = name
+    while rest:
+        rest, _, last = rest.rpartition(".")
+        path.insert(0, last)
+        module = sys.modules.get(rest)
         if module is not None:
-            return _named_class(module, parts[cut:], name)
+            return _named_class(module, path, name)
     return None
 
 

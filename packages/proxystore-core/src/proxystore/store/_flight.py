@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Hashable
+from contextlib import AbstractContextManager
 from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from proxystore.host.forks import remake_in_child
 
@@ -22,38 +23,52 @@ class _AbandonedError(Exception):
 
 
 class _Flight(Generic[T]):
-    """A load that is asked for, led by whoever claims it first."""
+    """A load that is asked for, led by whoever claims it first.
 
-    __slots__ = ("_future", "_lock", "_outcome", "thread")
+    Args:
+        thread: Identity of the thread that leads, if there is one already.
+        waiting: Of the table. Held by those who wait, and by a leader that is not alone.
+    """
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    __slots__ = ("_future", "_outcome", "_waiting", "is_joined", "is_sealed", "thread")
+
+    def __init__(self, thread: int | None, waiting: AbstractContextManager[bool]) -> None:
+        self.thread, self._waiting = thread, waiting
+        self.is_joined = self.is_sealed = False
         self._future: Future[T] | None = None
         self._outcome: tuple[T, None] | tuple[None, Exception] | None = None
-        self.thread: int | None = None
-        """Identity of the thread that leads, if there is one."""
 
     def claim(self) -> bool:
         """Whether the caller leads, which one caller is told."""
-        with self._lock:
+        with self._waiting:
             if self.thread is not None:
                 return False
             self.thread = threading.get_ident()
             return True
 
-    def future(self) -> Future[T]:
+    def future(self, *, joins: bool = True) -> Future[T]:
         """What those who do not lead wait for, in threads or event loops."""
         # Made only when somebody waits: it takes 2 us, and its module 10 ms to import.
         from concurrent.futures import Future
 
-        with self._lock:
+        with self._waiting:
             if self._future is None:
                 self._future = Future()
                 # A running future cannot be cancelled: one who gives up waiting
                 # must not take the result from the others.
                 self._future.set_running_or_notify_cancel()
-                self._settle(self._future)
+            if joins and self.is_sealed and not self.is_joined:
+                return _abandoned()
+            self.is_joined |= joins
+            if self._outcome is not None and not self._future.done():
+                self._settle(self._future, *self._outcome)
             return self._future
+
+    def seal(self) -> bool:
+        """Let nobody join any more; whether somebody has."""
+        with self._waiting:
+            self.is_sealed = True
+            return self.is_joined
 
     def land(self, result: T) -> None:
         """Give ``result`` to all who wait."""
@@ -64,22 +79,29 @@ class _Flight(Generic[T]):
         self._end((None, exc if isinstance(exc, Exception) else _AbandonedError()))
 
     def _end(self, outcome: tuple[T, None] | tuple[None, Exception]) -> None:
-        with self._lock:
-            # A leader that is interrupted may end a flight twice: the first end stands.
-            if self._outcome is None:
-                self._outcome = outcome
-            if self._future is not None and not self._future.done():
-                self._settle(self._future)
-
-    def _settle(self, future: Future[T]) -> None:
+        # A leader that is interrupted may end a flight twice: the first end stands.
         if self._outcome is None:
-            return
-        result, exc = self._outcome
+            self._outcome = outcome
+        # Without the lock: whoever comes to wait from here on sees the outcome.
+        if self._future is not None:
+            with self._waiting:
+                if not self._future.done():
+                    self._settle(self._future, *self._outcome)
+
+    def _settle(self, future: Future[T], result: T | None, exc: Exception | None) -> None:
         if exc is not None:
             future.set_exception(exc)
         else:
             # A result may be None too, so only the error tells the two apart.
             future.set_result(cast("T", result))
+
+
+def _abandoned() -> Future[Any]:
+    from concurrent.futures import Future
+
+    future: Future[Any] = Future()
+    future.set_exception(_AbandonedError())
+    return future
 
 
 class Flights(Generic[T]):
@@ -94,9 +116,7 @@ class Flights(Generic[T]):
     """
 
     def __init__(self) -> None:
-        # Changed only by setdefault and by leaders, each atomic: no lock, so
-        # none that a fork could leave locked.
-        self._table: dict[Hashable, _Flight[T]] = {}
+        self.remade_in_child()
         remake_in_child(self)
 
     def run(self, key: Hashable, load: Callable[[], T]) -> T:
@@ -109,31 +129,49 @@ class Flights(Generic[T]):
         Raises:
             Exception: What the leader's ``load`` raised.
         """
+        me = threading.get_ident()
         while True:
-            flight = self._table.setdefault(key, _Flight())
-            # Also one that waits for a free thread, of which there may be none
-            # until the caller's own is.
+            flight = mine = self._new(me)
             try:
-                if flight.claim():
-                    return self._lead(key, flight, load)
-            except KeyboardInterrupt as exc:
-                # Between the claim and the load, where nothing else would end the flight.
-                if flight.thread == threading.get_ident():
+                flight = self._table.setdefault(key, mine)
+                # Also one that waits for a free thread, of which there may be none
+                # until the caller's own is.
+                if flight is mine or flight.claim():
+                    flight.is_joined = flight is not mine
+                    result = load()
+                    self._land(key, flight, result)
+                    return result
+            except BaseException as exc:
+                # Also an interrupt before the load, after which nothing else would end it.
+                if flight.thread == me:
                     self._fail(key, flight, exc)
                 raise
-            if flight.thread == threading.get_ident():
+            if flight.thread == me:
                 return load()
             try:
                 return flight.future().result()
             except _AbandonedError:
                 continue
 
+    def seal(self, key: Hashable) -> bool:
+        """Let nobody join the flight of ``key`` any more; for its leader, once it has begun.
+
+        Returns:
+            Whether somebody else gets the result too. Who comes later leads anew.
+        """
+        flight = self._table.get(key)
+        if flight is None or flight.thread != threading.get_ident():
+            # Another load of this thread has sealed it, or it was never in the table.
+            return True
+        self._forget(key, flight)
+        return flight.seal()
+
     async def arun(self, key: Hashable, load: Callable[[], Awaitable[T]]) -> T:
         """As `run`, with a coroutine as the load."""
         import asyncio
 
         while True:
-            flight = self._table.setdefault(key, _Flight())
+            flight = self._table.setdefault(key, self._new())
             if flight.claim():
                 return await self._alead(key, flight, load)
             try:
@@ -154,27 +192,22 @@ class Flights(Generic[T]):
         import asyncio
 
         while True:
-            mine: _Flight[T] = _Flight()
+            mine = self._new()
             flight = self._table.setdefault(key, mine)
             if flight is mine:
                 submit(partial(self._lead_if_unclaimed, key, flight, load))
             try:
-                return await asyncio.wrap_future(flight.future())
+                return await asyncio.wrap_future(flight.future(joins=flight is not mine))
             except _AbandonedError:
                 continue
 
     def remade_in_child(self) -> None:
         """Forget the flights, whose leaders are threads of the parent."""
-        self._table = {}
-
-    def _lead(self, key: Hashable, flight: _Flight[T], load: Callable[[], T]) -> T:
-        try:
-            result = load()
-        except BaseException as exc:
-            self._fail(key, flight, exc)
-            raise
-        self._land(key, flight, result)
-        return result
+        # Changed only by setdefault and by leaders, each atomic: no lock.
+        self._table: dict[Hashable, _Flight[T]] = {}
+        # Reentrant: a garbage collection can run a finalizer that loads something in the
+        # midst of anything here.
+        self._waiting = threading.RLock()
 
     async def _alead(
         self, key: Hashable, flight: _Flight[T], load: Callable[[], Awaitable[T]]
@@ -190,8 +223,16 @@ class Flights(Generic[T]):
     def _lead_if_unclaimed(
         self, key: Hashable, flight: _Flight[T], load: Callable[[], T]
     ) -> None:
-        if flight.claim():
-            self._lead(key, flight, load)
+        if not flight.claim():
+            return
+        try:
+            self._land(key, flight, load())
+        except BaseException as exc:
+            self._fail(key, flight, exc)
+            raise
+
+    def _new(self, thread: int | None = None) -> _Flight[T]:
+        return _Flight(thread, self._waiting)
 
     def _land(self, key: Hashable, flight: _Flight[T], result: T) -> None:
         self._forget(key, flight)

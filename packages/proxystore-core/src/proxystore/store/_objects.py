@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Generic
 
@@ -11,7 +11,6 @@ from proxystore.connectors.load import adapt, unadapted
 from proxystore.errors import SerializationError, StoreClosedError
 from proxystore.payload import BytesLike, payload_nbytes
 from proxystore.store._codec import Codec, KeptBytes, is_mapped
-from proxystore.store._first import UNKNOWN, FirstLoad
 from proxystore.store._flight import Flights
 from proxystore.store._watch import NO_WATCH, Watch
 from proxystore.store._whereabouts import Whereabouts
@@ -20,13 +19,20 @@ from proxystore.store.options import StoreOptions
 from proxystore.store.reference import StoreReference
 from proxystore.store.types import Address, ConnectorT, DeserializerT, SerializerT
 
-__all__ = ["MISSING", "ObjectStore"]
+__all__ = ["MISSING", "UNKNOWN", "Landed", "ObjectStore"]
 
 # Stored with buffers like arrays, but nobody can write to them.
 _IMMUTABLE = frozenset({bytes, str})
 
 MISSING = object()
 """Stands for the object that is not there; `None` may be one that is."""
+
+UNKNOWN = object()
+"""Stands for an object that is not to be had from somebody else's load."""
+
+# Any: objects of every type.
+Landed = tuple[Any, int | None]
+"""What a load has for those who did not lead it, and the generation of the object."""
 
 
 # Any in this module: objects of every type, and options of connectors.
@@ -54,6 +60,8 @@ class ObjectStore(Generic[ConnectorT]):
         self._replaceable: Any = (
             self._connector if Capability.REPLACEABLE in self._capabilities else None
         )
+        # Any: a method that some connectors have.
+        self._gets_both: Any = getattr(self._connector, "get_with_generation", None)
         self._codec = Codec(options, self._connector.medium)
         self._flights: Flights[Any] = Flights()
         self._metrics = _metrics() if options.metrics else None
@@ -176,16 +184,10 @@ class ObjectStore(Generic[ConnectorT]):
         """
         self._check_open()
         watch = self.watch("store.get")
-        first = self._first_load(key, deserializer)
-        found = UNKNOWN if first is None else first.latest(self._flights.run(first.name, first))
-        if found is UNKNOWN:
-            tag = self._tag(key, deserializer)
-            found = self._own(self.cache.get(key, MISSING, tag=tag), tag)
-            watch.count("cache_misses" if found is MISSING else "cache_hits")
-            if found is MISSING:
-                found = self._flights.run((key, tag), partial(self._load, key, tag))
-        else:
-            watch.count("cache_misses")
+        found = self._cached(key, deserializer)
+        watch.count("cache_misses" if found is MISSING else "cache_hits")
+        if found is MISSING:
+            found = self._fetched(key, deserializer)
         watch.stop(key)
         return default if found is MISSING else found
 
@@ -203,11 +205,12 @@ class ObjectStore(Generic[ConnectorT]):
         self._check_open()
         tags = {key: self._tag(key, deserializer) for key in keys}
         found = {
-            key: self._own(self.cache.get(key, MISSING, tag=tag), tag) for key, tag in tags.items()
+            key: self._own(self.cache.get(key, MISSING, tag=tag), deserializer)
+            for key, tag in tags.items()
         }
         absent = [key for key, obj in found.items() if obj is MISSING]
         for key, data in zip(absent, self._connector.get_batch(absent), strict=True):
-            found[key] = self._loaded(key, data, tags[key])
+            found[key] = self._loaded(key, data, tags[key], _alone, NO_WATCH)[0]
         return [default if found[key] is MISSING else found[key] for key in keys]
 
     def exists(self, key: Key) -> bool:
@@ -238,49 +241,89 @@ class ObjectStore(Generic[ConnectorT]):
         """Follow an event, if the store has metrics."""
         return NO_WATCH if self._metrics is None else self._metrics.watch(event)
 
-    def _first_load(self, key: Key, deserializer: DeserializerT | None) -> FirstLoad | None:
-        """How to load what may be replaced, and of which nothing is cached."""
+    def _cached(self, key: Key, deserializer: DeserializerT | None) -> Any:
+        """The object in the cache, if it is the latest."""
+        if self._lacks(key):
+            return MISSING
+        tag = self._tag(key, deserializer)
+        return self._own(self.cache.get(key, MISSING, tag=tag), deserializer)
+
+    def _lacks(self, key: Key) -> bool:
+        """Whether nothing of the object is cached, so that nobody needs to ask its generation."""
         try:
-            if self._replaceable is None or not self.cache.lacks(key):
-                return None
+            return self._replaceable is not None and self.cache.lacks(key)
         except TypeError:
             # Unhashable, so no key: the connector says what is wrong with it.
-            return None
+            return False
 
-        def load() -> tuple[Any, int | None]:
-            watch = self.watch("store.get")
-            data, generation = self._get_with_generation(key)
-            return self._loaded(key, data, (deserializer, generation), watch), generation
+    def _fetched(self, key: Key, deserializer: DeserializerT | None) -> Any:
+        """The object in the medium, by one request for all who ask at the same time."""
+        found = UNKNOWN
+        while found is UNKNOWN:
+            own: list[Any] = []
+            load = partial(self._load, key, deserializer, own)
+            landed = self._flights.run((key, deserializer), load)
+            found = own[0] if own else self._joined(key, deserializer, landed)
+        return found
 
-        return FirstLoad((key, deserializer), load, partial(self._replaceable.generation, key))
+    def _load(self, key: Key, deserializer: DeserializerT | None, own: list[Any]) -> Landed:
+        """Get the object: into ``own`` for who leads, and what the others get."""
+        if self._replaceable is None:
+            # Again: a flight may have landed since the caller looked.
+            found = self.cache.peek(key, MISSING, tag=(deserializer, None))
+            if found is not MISSING:
+                own.append(self._own(found, deserializer))
+                return found, None
+        watch = self.watch("store.get")
+        data, generation = self._get_with_generation(key)
+        seal = partial(self._flights.seal, (key, deserializer))
+        obj, others = self._loaded(key, data, (deserializer, generation), seal, watch)
+        own.append(obj)
+        return others, generation
+
+    def _joined(self, key: Key, deserializer: DeserializerT | None, landed: Landed) -> Any:
+        """What one who joined a flight gets; `UNKNOWN` if it may not be the latest.
+
+        A replace may have ended before it joined, but after the leader had asked.
+        """
+        found, generation = landed
+        if self._replaceable is not None and generation != self._replaceable.generation(key):
+            return UNKNOWN
+        if found is not UNKNOWN:
+            return self._own(found, deserializer)
+        # The leader's is a view of what costs nothing to map once more.
+        own: list[Any] = []
+        self._load(key, deserializer, own)
+        return own[0]
 
     def _get_with_generation(self, key: Key) -> tuple[BytesLike | None, int | None]:
-        at_once = getattr(self._connector, "get_with_generation", None)
-        if at_once is not None:
-            both: tuple[BytesLike | None, int | None] = at_once(key)
+        if self._replaceable is None:
+            return self._connector.get(key), None
+        if self._gets_both is not None:
+            both: tuple[BytesLike | None, int | None] = self._gets_both(key)
             return both
         # In this order: what is replaced in between is loaded again at the next look.
         generation = self._replaceable.generation(key)
         return self._connector.get(key), generation
 
-    def _load(self, key: Key, tag: tuple[Any, Any]) -> Any:
-        # Again: a flight may have landed since the caller looked.
-        found = self._own(self.cache.peek(key, MISSING, tag=tag), tag)
-        if found is not MISSING:
-            return found
-        watch = self.watch("store.get")
-        return self._loaded(key, self._connector.get(key), tag, watch)
-
     def _loaded(
-        self, key: Key, data: BytesLike | None, tag: tuple[Any, Any], watch: Watch = NO_WATCH
-    ) -> Any:
+        self,
+        key: Key,
+        data: BytesLike | None,
+        tag: tuple[Any, Any],
+        seal: Callable[[], bool],
+        watch: Watch,
+    ) -> tuple[Any, Any]:
+        """The object of ``data``, and what others may get of it: `UNKNOWN` is nothing."""
         watch.lap("connector")
         if data is None:
-            return MISSING
-        is_kept = self._keeps_bytes(key, data, tag)
-        if is_kept:
+            return MISSING, MISSING
+        is_view = self._codec.gives_views(data, tag[0])
+        kept: KeptBytes | None = None
+        if is_view and self._keeps_bytes(key, data, seal):
             # The caller may write to what it gets, which must not be what is kept.
             data = memoryview(data).toreadonly()
+            kept = KeptBytes(data)
         try:
             obj = self._codec.load(data, tag[0])
         except SerializationError as error:
@@ -289,15 +332,21 @@ class ObjectStore(Generic[ConnectorT]):
         watch.lap("deserialize")
         watch.note("object_size", len(data))
         watch.stop(key, total=False)
+        is_fixed = type(obj) in _IMMUTABLE
+        if not is_view or is_fixed or self._codec.readonly:
+            others = obj
+        else:
+            # Or `x += 1` in one task would change what the next one computes with.
+            others = UNKNOWN if kept is None else kept
         # What appeared since its generation was asked for has none to be known by:
         # cached, it would answer for the absent object that it is after an evict.
-        if self._replaceable is None or tag[1] is not None:
-            kept = KeptBytes(memoryview(data)) if is_kept else None
-            self._keep(key, obj, data, tag, kept)
-        return obj
+        if others is not UNKNOWN and (self._replaceable is None or tag[1] is not None):
+            weak = is_view and not is_fixed and self._codec.readonly and self._is_shared(data)
+            self.cache.set(key, others, len(data), tag=tag, weak=weak)
+        return obj, others
 
-    def _keeps_bytes(self, key: Key, data: BytesLike, tag: tuple[Any, Any]) -> bool:
-        """Whether to cache the bytes of an object, for each caller to get its own views of them.
+    def _keeps_bytes(self, key: Key, data: BytesLike, seal: Callable[[], bool]) -> bool:
+        """Whether to keep the bytes of an object, for each caller to get its own views of them.
 
         Not what is in memory already: reading it anew costs less than a copy. Nor what is
         got for the first time: most proxies are used by one task, which is given the bytes
@@ -307,9 +356,11 @@ class ObjectStore(Generic[ConnectorT]):
             self._connector.medium is Medium.SHARED_MEMORY
             or self._codec.readonly
             or self._is_shared(data)
-            or not self.cache.has_room(len(data))
-            or not self._codec.gives_views(data, tag[0])
         ):
+            return False
+        if seal():
+            return True
+        if not self.cache.has_room(len(data)):
             return False
         if self._got.exists(key):
             return True
@@ -320,21 +371,9 @@ class ObjectStore(Generic[ConnectorT]):
         """Whether the bytes are a file's, which every process that reads it shares."""
         return self._connector.medium is not Medium.NETWORK and is_mapped(data)
 
-    def _keep(
-        self, key: Key, obj: Any, data: BytesLike, tag: tuple[Any, Any], kept: KeptBytes | None
-    ) -> None:
-        if type(obj) in _IMMUTABLE or not self._codec.gives_views(data, tag[0]):
-            self.cache.set(key, obj, len(data), tag=tag)
-        elif self._codec.readonly:
-            self.cache.set(key, obj, len(data), tag=tag, weak=self._is_shared(data))
-        elif kept is not None:
-            self.cache.set(key, kept, len(data), tag=tag)
-        # Otherwise nobody else may get it, or `x += 1` in one task would change what
-        # the next one computes with.
-
-    def _own(self, found: Any, tag: tuple[Any, Any]) -> Any:
-        """What was found in the cache, as something that the caller may write to."""
-        return self._codec.load(found.data, tag[0]) if type(found) is KeptBytes else found
+    def _own(self, found: Any, deserializer: DeserializerT | None) -> Any:
+        """What was kept, as something that the caller may write to."""
+        return self._codec.load(found.data, deserializer) if type(found) is KeptBytes else found
 
     def _tag(self, key: Key, deserializer: DeserializerT | None) -> tuple[Any, Any]:
         """What an object in the cache must agree in to be the one that is asked for.
@@ -356,6 +395,11 @@ class ObjectStore(Generic[ConnectorT]):
     def _check_open(self) -> None:
         if self.closed:
             raise StoreClosedError(f"Store {self.name!r}")
+
+
+def _alone() -> bool:
+    """Nobody joined."""
+    return False
 
 
 def _metrics() -> Any:

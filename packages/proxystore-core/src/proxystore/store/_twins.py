@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from proxystore.abc import Capability, Key, Lifetime
 from proxystore.payload import payload_nbytes
-from proxystore.store._first import UNKNOWN
-from proxystore.store._objects import MISSING, ObjectStore
+from proxystore.store._objects import MISSING, UNKNOWN, Landed, ObjectStore
 from proxystore.store.types import ConnectorT, DeserializerT, SerializerT
 
 if TYPE_CHECKING:
@@ -72,23 +71,16 @@ class AsyncObjectStore(ObjectStore[ConnectorT]):
         """As `get`."""
         self._check_open()
         watch = self.watch("store.get")
-        found = await self._afirst(key, deserializer)
-        if found is not UNKNOWN:
-            watch.count("cache_misses")
-            watch.stop(key)
-            return default if found is MISSING else found
-        if self._replaceable is None:
-            tag = self._tag(key, deserializer)
+        if self._lacks(key):
+            found = MISSING
+        elif self._replaceable is None:
+            found = self._cached(key, deserializer)
         else:
             # It asks the medium, for which an event loop must not wait.
-            tag = await _in_background(partial(self._tag, key, deserializer))
-        found = self._own(self.cache.get(key, MISSING, tag=tag), tag)
+            found = await _in_background(partial(self._cached, key, deserializer))
         watch.count("cache_misses" if found is MISSING else "cache_hits")
-        if found is MISSING and self._is_async:
-            found = await self._flights.arun((key, tag), partial(self._aload, key, tag))
-        elif found is MISSING:
-            load = partial(self._load, key, tag)
-            found = await self._flights.arun_elsewhere((key, tag), load, _submit)
+        if found is MISSING:
+            found = await self._afetched(key, deserializer)
         watch.stop(key)
         return default if found is MISSING else found
 
@@ -129,22 +121,32 @@ class AsyncObjectStore(ObjectStore[ConnectorT]):
     def _native(self) -> Any:
         return self._connector
 
-    async def _afirst(self, key: Key, deserializer: DeserializerT | None) -> Any:
-        first = None if self._is_async else self._first_load(key, deserializer)
-        if first is None:
-            return UNKNOWN
-        landed = await self._flights.arun_elsewhere(first.name, first, _submit)
-        if first.leads:
-            return first.latest(landed)
-        return await _in_background(partial(first.latest, landed))
+    async def _afetched(self, key: Key, deserializer: DeserializerT | None) -> Any:
+        flight, found = (key, deserializer), UNKNOWN
+        while found is UNKNOWN:
+            own: list[Any] = []
+            if self._is_async:
+                aload = partial(self._aload, key, deserializer, own)
+                landed = await self._flights.arun(flight, aload)
+            else:
+                load = partial(self._load, key, deserializer, own)
+                landed = await self._flights.arun_elsewhere(flight, load, _submit)
+            found = own[0] if own else await self._ajoined(key, deserializer, landed)
+        return found
 
-    async def _aload(self, key: Key, tag: tuple[Any, Any]) -> Any:
-        # Again: a flight may have landed since the caller looked.
-        found = self._own(self.cache.peek(key, MISSING, tag=tag), tag)
-        if found is not MISSING:
-            return found
+    async def _ajoined(self, key: Key, deserializer: DeserializerT | None, landed: Landed) -> Any:
+        return await _in_background(partial(self._joined, key, deserializer, landed))
+
+    async def _aload(self, key: Key, deserializer: DeserializerT | None, own: list[Any]) -> Landed:
+        generation = None
+        if self._replaceable is not None:
+            generation = await _in_background(partial(self._replaceable.generation, key))
         watch = self.watch("store.get")
-        return self._loaded(key, await self._native.aget(key), tag, watch)
+        data = await self._native.aget(key)
+        seal = partial(self._flights.seal, (key, deserializer))
+        obj, others = self._loaded(key, data, (deserializer, generation), seal, watch)
+        own.append(obj)
+        return others, generation
 
 
 async def _in_background(call: Callable[[], T]) -> T:
