@@ -163,16 +163,16 @@ def hash_or_error(target: object) -> int | Exception:
 
 def reduce(proxy: Proxy[Any]) -> tuple[Any, ...]:
     """`__reduce__`: the factory, the recorded class by name, the variant, never the target."""
-    # Imported here, for it chooses an implementation, which imports this module.
-    from proxystore.proxy._chosen import load
+    # Imported here, for the package chooses an implementation, which imports this module.
+    from proxystore.proxy import _load
 
     recorded: type | str | None = getattr(proxy, "__proxy_recorded_class__", None)
     name = class_name(recorded) if isinstance(recorded, type) else recorded
     factory = proxy.__proxy_factory__
     variant = variant_of_proxy(proxy)
     if variant:
-        return load, (factory, name, int(variant))
-    return load, (factory,) if name is None else (factory, name)
+        return _load, (factory, name, int(variant))
+    return _load, (factory,) if name is None else (factory, name)
 
 
 def represent(proxy: Proxy[Any]) -> str:

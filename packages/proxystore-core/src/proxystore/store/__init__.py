@@ -8,6 +8,8 @@ from proxystore._marker import require_whole
 from proxystore.store.base import Store
 from proxystore.store.factory import StoreFactory
 from proxystore.store.factory import _load as _load
+from proxystore.store.inline import InlineFactory
+from proxystore.store.inline import _readonly as _readonly
 from proxystore.store.lookup import (
     get_key,
     get_or_create_store,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConnectorConfig",
+    "InlineFactory",
     "Store",
     "StoreConfig",
     "StoreFactory",

@@ -12,7 +12,7 @@ from proxystore.serialize import deserialize, has_buffers, serialize
 from proxystore.store.options import StoreOptions, Verify
 from proxystore.store.types import DeserializerT, SerializerT
 
-__all__ = ["Codec", "KeptBytes", "is_mapped"]
+__all__ = ["Codec", "KeptBytes", "is_mapped", "load"]
 
 _UNCHECKED_NBYTES = 1024 * 1024
 
@@ -54,26 +54,33 @@ class Codec:
         return (deserializer or self._deserializer) is None and has_buffers(data)
 
     def load(self, data: BytesLike, deserializer: DeserializerT | None) -> Any:
-        """The object of ``data``, by ``deserializer`` or the store's.
-
-        Raises:
-            SerializationError: The bytes are damaged, or the deserializer raised.
-        """
+        """The object of ``data``, by ``deserializer`` or the store's. See `load`."""
+        verify = self._checks_all or len(data) < _UNCHECKED_NBYTES
         deserializer = deserializer or self._deserializer
-        if deserializer is None:
-            verify = self._checks_all or len(data) < _UNCHECKED_NBYTES
-            return deserialize(data, readonly=self.readonly, verify=verify)
-        try:
-            # A copy: what programs pass here calls methods of bytes, or
-            # json.loads, which takes no views.
-            return deserializer(bytes(data))
-        except SerializationError:
-            raise
-        except Exception as exc:
-            raise SerializationError(
-                f"The deserializer {deserializer!r} failed on an object of {len(data)} bytes: "
-                f"{type(exc).__name__}: {exc}. Use the one that belongs to the serializer."
-            ) from exc
+        return load(data, deserializer, readonly=self.readonly, verify=verify)
+
+
+def load(
+    data: BytesLike, deserializer: DeserializerT | None, *, readonly: bool, verify: bool = True
+) -> Any:
+    """The object of ``data``, by ``deserializer`` or else the one of `proxystore.serialize`.
+
+    Raises:
+        SerializationError: The bytes are damaged, or the deserializer raised.
+    """
+    if deserializer is None:
+        return deserialize(data, readonly=readonly, verify=verify)
+    try:
+        # A copy: what programs pass here calls methods of bytes, or
+        # json.loads, which takes no views.
+        return deserializer(bytes(data))
+    except SerializationError:
+        raise
+    except Exception as exc:
+        raise SerializationError(
+            f"The deserializer {deserializer!r} failed on an object of {len(data)} bytes: "
+            f"{type(exc).__name__}: {exc}. Use the one that belongs to the serializer."
+        ) from exc
 
 
 def is_mapped(data: BytesLike) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Generic
 from proxystore.abc import Capability, Connector, Key, Lifetime, Medium
 from proxystore.connectors.load import adapt, unadapted
 from proxystore.errors import SerializationError, StoreClosedError
-from proxystore.payload import BytesLike, payload_nbytes
+from proxystore.payload import BytesLike, Payload, payload_nbytes
 from proxystore.store._codec import Codec, KeptBytes, is_mapped
 from proxystore.store._flight import Flights
 from proxystore.store._watch import NO_WATCH, Watch
@@ -137,12 +137,7 @@ class ObjectStore(Generic[ConnectorT]):
         watch = self.watch("store.put")
         payload = self._codec.dump(obj, serializer)
         watch.lap("serialize")
-        key: Key = self._connector.put(payload, **kwargs)
-        watch.lap("connector")
-        self._added((key,), lifetime)
-        watch.note("object_size", payload_nbytes(payload))
-        watch.stop(key)
-        return key
+        return self._put(payload, lifetime, kwargs, watch)
 
     def put_batch(
         self,
@@ -157,12 +152,7 @@ class ObjectStore(Generic[ConnectorT]):
         watch = self.watch("store.put_batch")
         payloads = [self._codec.dump(obj, serializer) for obj in objs]
         watch.lap("serialize")
-        keys: list[Key] = self._connector.put_batch(payloads, **kwargs)
-        watch.lap("connector")
-        self._added(keys, lifetime)
-        watch.note("object_sizes", [payload_nbytes(payload) for payload in payloads])
-        watch.stop(tuple(keys))
-        return keys
+        return self._put_batch(payloads, lifetime, kwargs, watch)
 
     def get(
         self, key: Key, *, deserializer: DeserializerT | None = None, default: Any = None
@@ -240,6 +230,30 @@ class ObjectStore(Generic[ConnectorT]):
     def watch(self, event: str) -> Watch:
         """Follow an event, if the store has metrics."""
         return NO_WATCH if self._metrics is None else self._metrics.watch(event)
+
+    def _put(
+        self, payload: Payload, lifetime: Lifetime | None, options: dict[str, Any], watch: Watch
+    ) -> Key:
+        key: Key = self._connector.put(payload, **options)
+        watch.lap("connector")
+        self._added((key,), lifetime)
+        watch.note("object_size", payload_nbytes(payload))
+        watch.stop(key)
+        return key
+
+    def _put_batch(
+        self,
+        payloads: Sequence[Payload],
+        lifetime: Lifetime | None,
+        options: dict[str, Any],
+        watch: Watch,
+    ) -> list[Key]:
+        keys: list[Key] = self._connector.put_batch(payloads, **options)
+        watch.lap("connector")
+        self._added(keys, lifetime)
+        watch.note("object_sizes", [payload_nbytes(payload) for payload in payloads])
+        watch.stop(tuple(keys))
+        return keys
 
     def _cached(self, key: Key, deserializer: DeserializerT | None) -> Any:
         """The object in the cache, if it is the latest."""

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from types import NoneType
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 from proxystore.abc import Key, Lifetime
 from proxystore.errors import NonProxiableTypeError
+from proxystore.payload import Payload, as_bytes, payload_nbytes
 from proxystore.proxy import Proxy, ProxyLocker
-from proxystore.store._twins import AsyncObjectStore
+from proxystore.store._twins import AsyncObjectStore, in_background
 from proxystore.store.factory import StoreFactory
+from proxystore.store.inline import InlineFactory
 from proxystore.store.types import ConnectorT, DeserializerT, SerializerT
 
 __all__ = ["ProxyingStore"]
 
 T = TypeVar("T")
+_ProxyFactory: TypeAlias = StoreFactory[T] | InlineFactory[T]
 
 
 # Any in this module: options of connectors.
@@ -58,13 +62,17 @@ class ProxyingStore(AsyncObjectStore[ConnectorT]):
             # Typed as a proxy for those who do not skip.
             unproxied: Proxy[T] = cast("Any", obj)
             return unproxied
-        watch = self.watch("store.proxy")
-        key = self.put(obj, lifetime=lifetime, serializer=serializer, **kwargs)
-        proxy = self._proxy(
-            key, obj, evict=evict, deserializer=deserializer, populate_target=populate_target
-        )
+        self._check_open()
+        watch, put = self.watch("store.proxy"), self.watch("store.put")
+        payload = self._codec.dump(obj, serializer)
+        put.lap("serialize")
+        if self._travels_inline(payload, kwargs):
+            inline: InlineFactory[T] = self._inline(payload, deserializer)
+            return self._holding(obj, inline, populated=populate_target)
+        key = self._put(payload, lifetime, kwargs, put)
+        factory = StoreFactory[T](key, self, evict=evict, deserializer=deserializer)
         watch.stop(key)
-        return proxy
+        return self._holding(obj, factory, populated=populate_target)
 
     async def aproxy(
         self,
@@ -83,13 +91,23 @@ class ProxyingStore(AsyncObjectStore[ConnectorT]):
         if not _is_proxiable(obj, skip=skip_nonproxiable):
             unproxied: Proxy[T] = cast("Any", obj)
             return unproxied
+        if self.options.inline_nbytes:
+            make = partial(
+                self.proxy,
+                obj,
+                evict=evict,
+                lifetime=lifetime,
+                serializer=serializer,
+                deserializer=deserializer,
+                populate_target=populate_target,
+                **kwargs,
+            )
+            return await in_background(make)
         watch = self.watch("store.proxy")
         key = await self.aput(obj, lifetime=lifetime, serializer=serializer, **kwargs)
-        proxy = self._proxy(
-            key, obj, evict=evict, deserializer=deserializer, populate_target=populate_target
-        )
+        factory = StoreFactory[T](key, self, evict=evict, deserializer=deserializer)
         watch.stop(key)
-        return proxy
+        return self._holding(obj, factory, populated=populate_target)
 
     def proxy_batch(
         self,
@@ -112,12 +130,20 @@ class ProxyingStore(AsyncObjectStore[ConnectorT]):
             for place, obj in enumerate(results)
             if _is_proxiable(obj, skip=skip_nonproxiable)
         ]
-        watch = self.watch("store.proxy_batch")
-        stored = [results[place] for place in places]
-        keys = self.put_batch(stored, lifetime=lifetime, serializer=serializer, **kwargs)
-        for place, key, obj in zip(places, keys, stored, strict=True):
-            results[place] = self._proxy(
-                key, obj, evict=evict, deserializer=deserializer, populate_target=populate_target
+        self._check_open()
+        watch, put = self.watch("store.proxy_batch"), self.watch("store.put_batch")
+        payloads = {place: self._codec.dump(results[place], serializer) for place in places}
+        put.lap("serialize")
+        stored = [at for at in places if not self._travels_inline(payloads[at], kwargs)]
+        keys = self._put_batch([payloads[at] for at in stored], lifetime, kwargs, put)
+        factories: dict[int, _ProxyFactory[T]] = {
+            at: StoreFactory(key, self, evict=evict, deserializer=deserializer)
+            for at, key in zip(stored, keys, strict=True)
+        }
+        for place in places:
+            factory = factories.get(place) or self._inline(payloads[place], deserializer)
+            results[place] = self._holding(
+                results[place], factory, populated=populate_target
             )
         watch.stop(tuple(keys))
         return results
@@ -154,20 +180,21 @@ class ProxyingStore(AsyncObjectStore[ConnectorT]):
             return obj
         return ProxyLocker(self.proxy(obj, **kwargs))
 
-    def _proxy(
-        self,
-        key: Key,
-        obj: T,
-        *,
-        evict: bool,
-        deserializer: DeserializerT | None,
-        populate_target: bool | None,
+    def _travels_inline(self, payload: Payload, options: dict[str, Any]) -> bool:
+        """Whether the object goes with its proxy: it is small, and nobody chose how to store it."""
+        return payload_nbytes(payload) < self.options.inline_nbytes and not options
+
+    def _inline(self, payload: Payload, deserializer: DeserializerT | None) -> InlineFactory[Any]:
+        # The store's own too, for nobody opens the store to resolve this.
+        loads = deserializer or self.options.deserializer
+        return InlineFactory(as_bytes(payload), loads, readonly=self.options.readonly)
+
+    def _holding(
+        self, obj: T, factory: _ProxyFactory[T], *, populated: bool | None
     ) -> Proxy[T]:
-        factory: StoreFactory[T] = StoreFactory(
-            key, self, evict=evict, deserializer=deserializer
-        )
+        """A proxy of ``obj``, which holds it if that was asked for."""
         proxy: Proxy[T] = Proxy(factory, cache_defaults=True, target=obj)
-        if not (self.options.populate_target if populate_target is None else populate_target):
+        if not (self.options.populate_target if populated is None else populated):
             # Made with the target all the same, to record its class.
             factory.remember(obj)
             del cast("Any", proxy).__proxy_wrapped__

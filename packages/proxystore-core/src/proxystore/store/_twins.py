@@ -14,7 +14,7 @@ from proxystore.store.types import ConnectorT, DeserializerT, SerializerT
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-__all__ = ["AsyncObjectStore"]
+__all__ = ["AsyncObjectStore", "in_background"]
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ class AsyncObjectStore(ObjectStore[ConnectorT]):
     ) -> Key:
         """As `put`."""
         if not self._is_async:
-            return await _in_background(
+            return await in_background(
                 partial(self.put, obj, lifetime=lifetime, serializer=serializer, **kwargs)
             )
         self._check_open()
@@ -63,7 +63,7 @@ class AsyncObjectStore(ObjectStore[ConnectorT]):
     ) -> list[Key]:
         """As `put_batch`."""
         put = partial(self.put_batch, objs, lifetime=lifetime, serializer=serializer, **kwargs)
-        return await _in_background(put)
+        return await in_background(put)
 
     async def aget(
         self, key: Key, *, deserializer: DeserializerT | None = None, default: Any = None
@@ -77,7 +77,7 @@ class AsyncObjectStore(ObjectStore[ConnectorT]):
             found = self._cached(key, deserializer)
         else:
             # It asks the medium, for which an event loop must not wait.
-            found = await _in_background(partial(self._cached, key, deserializer))
+            found = await in_background(partial(self._cached, key, deserializer))
         watch.count("cache_misses" if found is MISSING else "cache_hits")
         if found is MISSING:
             found = await self._afetched(key, deserializer)
@@ -93,12 +93,12 @@ class AsyncObjectStore(ObjectStore[ConnectorT]):
     ) -> list[Any]:
         """As `get_batch`."""
         get = partial(self.get_batch, keys, deserializer=deserializer, default=default)
-        return await _in_background(get)
+        return await in_background(get)
 
     async def aexists(self, key: Key) -> bool:
         """As `exists`."""
         if not self._is_async:
-            return await _in_background(partial(self.exists, key))
+            return await in_background(partial(self.exists, key))
         self._check_open()
         if self._replaceable is None and self.cache.exists(key):
             return True
@@ -107,7 +107,7 @@ class AsyncObjectStore(ObjectStore[ConnectorT]):
     async def aevict(self, key: Key) -> None:
         """As `evict`."""
         if not self._is_async:
-            await _in_background(partial(self.evict, key))
+            await in_background(partial(self.evict, key))
             return
         self._check_open()
         await self._native.aevict(key)
@@ -135,12 +135,12 @@ class AsyncObjectStore(ObjectStore[ConnectorT]):
         return found
 
     async def _ajoined(self, key: Key, deserializer: DeserializerT | None, landed: Landed) -> Any:
-        return await _in_background(partial(self._joined, key, deserializer, landed))
+        return await in_background(partial(self._joined, key, deserializer, landed))
 
     async def _aload(self, key: Key, deserializer: DeserializerT | None, own: list[Any]) -> Landed:
         generation = None
         if self._replaceable is not None:
-            generation = await _in_background(partial(self._replaceable.generation, key))
+            generation = await in_background(partial(self._replaceable.generation, key))
         watch = self.watch("store.get")
         data = await self._native.aget(key)
         seal = partial(self._flights.seal, (key, deserializer))
@@ -149,7 +149,8 @@ class AsyncObjectStore(ObjectStore[ConnectorT]):
         return others, generation
 
 
-async def _in_background(call: Callable[[], T]) -> T:
+async def in_background(call: Callable[[], T]) -> T:
+    """The result of ``call``, made on one of the threads that all stores share."""
     import asyncio
 
     return await asyncio.wrap_future(_submit(call))
@@ -157,6 +158,6 @@ async def _in_background(call: Callable[[], T]) -> T:
 
 def _submit(call: Callable[[], T]) -> Future[T]:
     # Imported here: programs without coroutines do without its 10 ms.
-    from proxystore.proxy._background import in_background
+    from proxystore.proxy import _background
 
-    return in_background(call)
+    return _background.in_background(call)

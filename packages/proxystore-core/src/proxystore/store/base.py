@@ -59,6 +59,10 @@ class Store(ProxyingStore[ConnectorT]):
         verify: When to check the contents of objects, beyond their lengths.
         readonly: Give arrays that cannot be written, of which no copy is made
             on any medium that can map.
+        inline_nbytes: Objects that serialize to so many bytes or fewer travel in their
+            proxies and not by the medium, which costs less up to some 10 KB. `put` stores
+            them all the same. They have no key; there is nothing of them to evict, so
+            neither ``evict`` nor a lifetime ends them before their last proxy.
 
     Raises:
         StoreExistsError: ``register``, and a different store has the name.
@@ -85,6 +89,7 @@ class Store(ProxyingStore[ConnectorT]):
         register: bool = False,
         verify: Verify | str = Verify.AUTO,
         readonly: bool = False,
+        inline_nbytes: int = _DEFAULTS.inline_nbytes,
     ) -> None:
         name, connector = _name_and_connector((first, second, name), connector)
         options = StoreOptions(
@@ -96,6 +101,7 @@ class Store(ProxyingStore[ConnectorT]):
             populate_target=populate_target,
             verify=Verify(verify).value,
             readonly=readonly,
+            inline_nbytes=inline_nbytes,
         )
         made = _temporary() if connector is None else None
         # Any: without a connector there is nothing to infer its type from.

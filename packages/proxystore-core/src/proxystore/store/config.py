@@ -114,6 +114,7 @@ class StoreConfig(_Model):
     populate_target: bool = _DEFAULTS.populate_target
     verify: Verify = Verify.AUTO
     readonly: bool = _DEFAULTS.readonly
+    inline_nbytes: int = Field(_DEFAULTS.inline_nbytes, ge=0)
     auto_register: bool = False
     """Register the store as it is opened."""
 

@@ -39,6 +39,7 @@ class StoreOptions(NamedTuple):
     populate_target: bool = True
     verify: str = Verify.AUTO.value
     readonly: bool = False
+    inline_nbytes: int = 0
 
     # Any: the values are options of different types.
     def changed(self) -> dict[str, Any]:
