@@ -214,7 +214,7 @@ def opened(name: str, options: dict[str, Any]) -> Iterator[Medium]:
         yield RawRedis(**options)
     elif name == "s3fs":
         yield S3FS(**options)
-    elif name in ("by value", "joblib", "shared_memory", "ray"):
+    elif name in ("by value", "joblib", "shared_memory"):
         from onenode import MEDIA
 
         yield MEDIA[name]()
