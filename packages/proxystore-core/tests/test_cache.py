@@ -174,3 +174,102 @@ def test_a_finalizer_may_use_the_cache_that_is_at_work() -> None:
     thread.start()
     thread.join(10)
     assert not thread.is_alive()
+
+
+# --- A cache of several stores ----------------------------------------------------
+
+
+def test_shares_of_a_cache_do_not_meet() -> None:
+    cache = LRUCache()
+    one, two = cache.share(), cache.share()
+    one.set("a", 1)
+    two.set("a", 2)
+    cache.set("a", 3)
+    assert (one.get("a"), two.get("a"), cache.get("a")) == (1, 2, 3)
+
+
+def test_the_bounds_hold_for_all_shares_together() -> None:
+    cache = LRUCache(3, max_nbytes=100)
+    one, two = cache.share(), cache.share()
+    one.set("a", "A", 60)
+    two.set("a", "B", 60)
+    assert (one.exists("a"), two.get("a"), cache.nbytes) == (False, "B", 60)
+
+
+def test_a_share_that_is_cleared_leaves_the_others_theirs() -> None:
+    cache = LRUCache()
+    one, two = cache.share(), cache.share()
+    one.set("a", 1, 10)
+    two.set("a", 2, 20)
+    one.clear()
+    assert (len(one), two.get("a"), cache.nbytes) == (0, 2, 20)
+
+
+def test_a_share_that_nobody_has_any_more_leaves_nothing_behind() -> None:
+    cache = LRUCache()
+    share = cache.share()
+    share.set("a", Referable(), 10)
+    del share
+    gc.collect()
+    assert (len(cache), cache.nbytes) == (0, 0)
+
+
+def test_a_share_counts_for_itself_and_for_the_whole() -> None:
+    cache = LRUCache(2)
+    one, two = cache.share(), cache.share()
+    one.set("a", 1, 10)
+    two.set("b", 2, 20)
+    one.get("a")
+    one.get("b")
+    assert two.lacks("a")
+    two.set("c", 3, 30)
+    assert (one.hits, one.misses, one.nbytes, len(one)) == (1, 1, 10, 1)
+    assert (two.hits, two.misses, two.nbytes, len(two)) == (0, 1, 30, 1)
+    assert (cache.hits, cache.misses, cache.nbytes, cache.evictions) == (1, 2, 40, 1)
+
+
+def test_what_makes_room_is_counted_and_what_is_removed_is_not() -> None:
+    cache = LRUCache(1)
+    cache.set("a", 1)
+    cache.set("a", 2)
+    cache.evict("a")
+    cache.set("b", 3)
+    cache.set("c", 4)
+    assert cache.evictions == 1
+
+
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["set", "get", "evict", "clear"]),
+            st.integers(0, 2),
+            st.integers(0, 3),
+            st.integers(0, 30),
+        )
+    )
+)
+def test_shares_are_an_lru_together(steps: list[tuple[str, int, int, int]]) -> None:
+    cache = LRUCache(4, 60)
+    shares = [cache.share() for _ in range(3)]
+    model: OrderedDict[tuple[int, int], int] = OrderedDict()
+    for step, owner, key, nbytes in steps:
+        share, place = shares[owner], (owner, key)
+        if step == "set":
+            share.set(key, nbytes, nbytes)
+            model.pop(place, None)
+            model[place] = nbytes
+            while len(model) > 4 or sum(model.values()) > 60:
+                model.popitem(last=False)
+        elif step == "get":
+            assert share.get(key) == model.get(place)
+            if place in model:
+                model.move_to_end(place)
+        elif step == "evict":
+            share.evict(key)
+            model.pop(place, None)
+        else:
+            share.clear()
+            model = OrderedDict((at, each) for at, each in model.items() if at[0] != owner)
+        assert (len(cache), cache.nbytes) == (len(model), sum(model.values()))
+        own = [each for at, each in model.items() if at[0] == owner]
+        assert (len(share), share.nbytes) == (len(own), sum(own))

@@ -14,7 +14,7 @@ from proxystore.store._codec import Codec, KeptBytes, is_mapped
 from proxystore.store._flight import Flights
 from proxystore.store._watch import NO_WATCH, Watch
 from proxystore.store._whereabouts import Whereabouts
-from proxystore.store.cache import LRUCache
+from proxystore.store.cache import CacheShare, LRUCache
 from proxystore.store.options import StoreOptions
 from proxystore.store.reference import StoreReference
 from proxystore.store.types import Address, ConnectorT, DeserializerT, SerializerT
@@ -46,13 +46,22 @@ class ObjectStore(Generic[ConnectorT]):
         name: A label; the default is the identity.
         connector: Adapted if it knows only the contract of the older system.
         options: See `Store`.
+        cache: Shared with other stores; the default is one of its own.
     """
 
-    def __init__(self, name: str | None, connector: ConnectorT, options: StoreOptions) -> None:
+    def __init__(
+        self,
+        name: str | None,
+        connector: ConnectorT,
+        options: StoreOptions,
+        cache: LRUCache | None = None,
+    ) -> None:
         self.options = options
-        self.cache = LRUCache(options.cache_size, options.cache_nbytes)
+        self.cache: LRUCache | CacheShare = (
+            LRUCache(options.cache_size, options.cache_nbytes) if cache is None else cache.share()
+        )
         """Objects that were got, by key."""
-        self._got = LRUCache(options.cache_size, 0)
+        self._got = LRUCache(self.cache.maxsize, 0)
         """Keys of arrays that were got, and are not in the cache yet."""
         self.closed = False
         self._connector: Connector[Any] = adapt(connector)

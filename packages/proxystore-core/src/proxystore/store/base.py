@@ -13,6 +13,7 @@ from proxystore.connectors.load import (
 )
 from proxystore.errors import ConfigError, StoreExistsError
 from proxystore.store._proxies import ProxyingStore
+from proxystore.store.cache import LRUCache
 from proxystore.store.options import StoreOptions, Verify
 from proxystore.store.reference import StoreReference
 from proxystore.store.registry import STORES
@@ -52,6 +53,9 @@ class Store(ProxyingStore[ConnectorT]):
             shared memory are not kept: it costs less to map them anew. Those of a
             ``readonly`` store are shared while somebody uses them. Other arrays
             are kept from the second time on that they are got.
+        cache: Keep them in this cache, within its bounds rather than those above,
+            together with other stores of this process that are given the same one.
+            `Store.cache` is this store's share of it.
         metrics: Measure what the store does; see `proxystore.store.metrics`.
         populate_target: Let proxies of this process hold the object that they
             were made of, rather than get it from the store.
@@ -68,7 +72,7 @@ class Store(ProxyingStore[ConnectorT]):
         StoreExistsError: ``register``, and a different store has the name.
         ConfigError: ``verify`` is no `Verify`.
         TypeError: ``connector`` is no connector, two names or connectors are given,
-            or a cache bound is no number.
+            a cache bound is no number, or ``cache`` is no cache.
         ValueError: A cache bound is negative.
     """
 
@@ -84,6 +88,7 @@ class Store(ProxyingStore[ConnectorT]):
         deserializer: DeserializerT | None = None,
         cache_size: int = _DEFAULTS.cache_size,
         cache_nbytes: int = _DEFAULTS.cache_nbytes,
+        cache: LRUCache | None = None,
         metrics: bool = False,
         populate_target: bool = True,
         register: bool = False,
@@ -92,6 +97,7 @@ class Store(ProxyingStore[ConnectorT]):
         inline_nbytes: int = _DEFAULTS.inline_nbytes,
     ) -> None:
         name, connector = _name_and_connector((first, second, name), connector)
+        _check_cache(cache)
         options = StoreOptions(
             serializer=serializer,
             deserializer=deserializer,
@@ -106,7 +112,7 @@ class Store(ProxyingStore[ConnectorT]):
         made = _temporary() if connector is None else None
         # Any: without a connector there is nothing to infer its type from.
         chosen: Any = made if connector is None else connector
-        super().__init__(name, chosen, options)
+        super().__init__(name, chosen, options, cache)
         self._registers = register
         STORES.add(self)
         if register:
@@ -258,6 +264,14 @@ def _name_and_connector(given: tuple[Any, ...], connector: Any) -> tuple[str | N
             f"{connectors}. To open the medium at a URL, use Store.from_url(url, name=...)."
         )
     return next(iter(names), None), next(iter(connectors), None)
+
+
+def _check_cache(cache: object) -> None:
+    if not isinstance(cache, LRUCache | None):
+        raise TypeError(
+            f"Stores share an LRUCache of proxystore.store.cache. Found a {type(cache).__name__}: "
+            f"make an LRUCache(maxsize, max_nbytes), and give the same one to each store."
+        )
 
 
 def _temporary() -> Any:

@@ -1,4 +1,4 @@
-"""A cache of deserialized objects, bounded in objects and in bytes."""
+"""A cache of deserialized objects, bounded in objects and in bytes, of one store or of several."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from proxystore.host.forks import remake_in_child
 
-__all__ = ["LRUCache"]
+__all__ = ["CacheShare", "LRUCache"]
 
 
 class _Entry(NamedTuple):
@@ -32,7 +32,8 @@ class LRUCache:
     """Keeps the objects that were used last.
 
     Thread safe, and usable in a forked child. No operation takes longer with
-    the size of the objects.
+    the size of the objects. Several stores of a process may fill one together:
+    see `share`.
 
     Args:
         maxsize: Most objects to keep; 0 keeps none.
@@ -51,6 +52,8 @@ class LRUCache:
         """Calls of `get` that found an object."""
         self.misses = 0
         """Calls of `get` that did not."""
+        self.evictions = 0
+        """Objects that made room for others."""
         self.nbytes = 0
         """What the objects kept strongly cost together."""
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
@@ -98,11 +101,12 @@ class LRUCache:
                 return
         with self._lock:
             dropped = [self._drop(key)]
-            if entry.nbytes <= self.max_nbytes:
+            if self.has_room(entry.nbytes):
                 self._entries[key] = entry
                 self.nbytes += entry.nbytes
             while len(self._entries) > self.maxsize or self.nbytes > self.max_nbytes:
                 dropped.append(self._drop(next(iter(self._entries))))
+                self.evictions += 1
         # Outside of the lock: the last reference to an object may run any code.
         del dropped
 
@@ -137,6 +141,10 @@ class LRUCache:
             dropped, self._entries, self.nbytes = self._entries, OrderedDict(), 0
         del dropped
 
+    def share(self) -> CacheShare:
+        """A part of this cache for one more store, whose keys meet no other's."""
+        return CacheShare(self)
+
     def __len__(self) -> int:
         return len(self._entries)
 
@@ -166,3 +174,110 @@ class LRUCache:
         if entry is not None:
             self.nbytes -= entry.nbytes
         return entry
+
+
+class CacheShare:
+    """What one of several stores keeps in an `LRUCache`, and finds there again.
+
+    As the cache, whose bounds hold for all shares together. Thread safe, and usable in a
+    forked child. What it keeps goes with it, and leaves that of the others.
+
+    Args:
+        cache: Where the objects are.
+    """
+
+    def __init__(self, cache: LRUCache) -> None:
+        self._cache = cache
+        # Equal to nothing else, unlike any name: two stores of one medium may read it
+        # with different deserializers.
+        self._owner = object()
+        self.hits = 0
+        """Calls of `get` that found an object."""
+        self.misses = 0
+        """Calls of `get` that did not."""
+
+    def __del__(self) -> None:
+        self.clear()
+
+    @property
+    def maxsize(self) -> int:
+        """As `LRUCache`: most objects of all shares."""
+        return self._cache.maxsize
+
+    @property
+    def max_nbytes(self) -> int:
+        """As `LRUCache`: most bytes of all shares."""
+        return self._cache.max_nbytes
+
+    @property
+    def evictions(self) -> int:
+        """As `LRUCache.evictions`: of all shares."""
+        return self._cache.evictions
+
+    @property
+    def nbytes(self) -> int:
+        """What the objects of this share cost together. Looks at those of all."""
+        with self._cache._lock:
+            return sum(entry.nbytes for _, entry in self._own())
+
+    # Any: objects of every type.
+    def get(self, key: Hashable, default: Any = None, *, tag: object = None) -> Any:
+        """As `LRUCache.get`."""
+        with self._cache._lock:
+            value = self._cache.get((self._owner, key), default, tag=tag)
+            if value is default:
+                self.misses += 1
+            else:
+                self.hits += 1
+        return value
+
+    def peek(self, key: Hashable, default: Any = None, *, tag: object = None) -> Any:
+        """As `LRUCache.peek`."""
+        return self._cache.peek((self._owner, key), default, tag=tag)
+
+    def set(
+        self, key: Hashable, value: Any, nbytes: int = 0, *, tag: object = None, weak: bool = False
+    ) -> None:
+        """As `LRUCache.set`; what makes room may be of any share."""
+        self._cache.set((self._owner, key), value, nbytes, tag=tag, weak=weak)
+
+    def has_room(self, nbytes: int) -> bool:
+        """As `LRUCache.has_room`."""
+        return self._cache.has_room(nbytes)
+
+    def exists(self, key: Hashable) -> bool:
+        """As `LRUCache.exists`."""
+        return self._cache.exists((self._owner, key))
+
+    def lacks(self, key: Hashable) -> bool:
+        """As `LRUCache.lacks`."""
+        with self._cache._lock:
+            lacking = self._cache.lacks((self._owner, key))
+            self.misses += lacking
+        return lacking
+
+    def evict(self, key: Hashable) -> None:
+        """As `LRUCache.evict`."""
+        self._cache.evict((self._owner, key))
+
+    def clear(self) -> None:
+        """Drop everything of this share. Looks at the objects of all."""
+        with self._cache._lock:
+            dropped = self._own()
+            for key, _ in dropped:
+                self._cache.evict(key)
+        del dropped
+
+    def __len__(self) -> int:
+        with self._cache._lock:
+            return len(self._own())
+
+    def __repr__(self) -> str:
+        return f"<CacheShare: {len(self)} of the objects of {self._cache!r}>"
+
+    def _own(self) -> list[tuple[Hashable, _Entry]]:
+        return [
+            (key, entry)
+            for key, entry in self._cache._entries.items()
+            if isinstance(key, tuple) and key[:1] == (self._owner,)
+        ]
