@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from proxystore._marker import require_whole
+from proxystore.store._prefetch import prefetch
 from proxystore.store.base import Store
 from proxystore.store.factory import StoreFactory
 from proxystore.store.factory import _load as _load
@@ -33,6 +34,7 @@ __all__ = [
     "get_key",
     "get_or_create_store",
     "get_store",
+    "prefetch",
     "register_store",
     "store_registration",
     "unregister_store",

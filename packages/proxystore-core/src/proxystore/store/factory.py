@@ -61,6 +61,11 @@ class StoreFactory(Factory[T]):
         return self._key
 
     @property
+    def reference(self) -> StoreReference:
+        """Where the store is. Opens nothing."""
+        return self._reference
+
+    @property
     def store_config(self) -> StoreConfig:
         """A config of the store."""
         return self.get_store().config()
