@@ -13,13 +13,13 @@ from proxystore.connectors._file.attachment import Attachment
 from proxystore.connectors._file.failures import FULL, explained
 from proxystore.connectors._file.media import media_folder
 from proxystore.connectors._file.sweep import Collected
+from proxystore.connectors._shm.batch import put_rest, put_small, read_small
 from proxystore.connectors._shm.census import Census, Mapped, Use, census_of, mappings, take_census
 from proxystore.connectors._shm.keys import ShmEntry, ShmKey, moved_name, place_of, place_of_moved
 from proxystore.connectors._shm.opening import owned
 from proxystore.connectors._shm.slab import Slab, boot_ns
 from proxystore.connectors._shm.slabs import LARGEST_SLOT, Place, Slabs
 from proxystore.connectors._shm.spill import SpillingObjects
-from proxystore.connectors.batches import put_each
 from proxystore.connectors.keys import fresh_id
 from proxystore.connectors.options import check_range, checked_ttl
 from proxystore.errors import InvalidKeyError, KeyAlreadySetError, KeyNotSetError, MediumGoneError
@@ -184,13 +184,23 @@ class ShmConnector(Connector[ShmKey]):
                 return ShmKey(*place)
         return ShmKey(self._objects.put(payload, ttl))
 
+    @_in_present_directory
     def put_batch(self, payloads: Sequence[Payload], *, ttl: float | None = None) -> list[ShmKey]:
-        """As `Connector.put_batch`. If one fails, those before it are removed."""
-        return put_each(payloads, partial(self.put, ttl=ttl), self.evict)
+        """As `Connector.put_batch`. If one fails, none is there."""
+        in_memory = self.medium is Medium.SHARED_MEMORY
+        small = put_small(self._open_slabs(), payloads, _expiry(ttl)) if in_memory else {}
+        return put_rest(payloads, small, partial(self.put, ttl=ttl), self.evict)
 
     def get(self, key: ShmKey) -> BytesLike | None:
         """As `Connector.get`: writable memory that is the caller's own."""
         return self.get_with_generation(key)[0]
+
+    @_in_present_directory
+    def get_batch(self, keys: Sequence[ShmKey]) -> list[BytesLike | None]:
+        small = read_small(self._open_slabs(), keys)
+        return [
+            self.get(key) if data is None else data for key, data in zip(keys, small, strict=True)
+        ]
 
     def get_with_generation(self, key: ShmKey) -> tuple[BytesLike | None, int | None]:
         return self._read(key, 0, None) or (None, None)

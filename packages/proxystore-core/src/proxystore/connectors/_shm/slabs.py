@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import NamedTuple
@@ -170,30 +170,64 @@ class Slabs:
             MediumGoneError: The directory is gone.
             OSError: There is no room.
         """
-        bits = max(_SMALLEST_BITS, (nbytes - 1).bit_length())
         changing = self.changing
         with changing.mutex:
             if changing.depth:
                 return None
             changing.depth = 1
             try:
-                name, slab, slot = self._free_slot(bits)
+                name, slab, slot = self._free_slot(_bits(nbytes))
                 return Place(name, slot, slab.write(slot, payload, expiry))
             finally:
                 changing.depth = 0
 
+    def put_batch(self, payloads: Sequence[tuple[Payload, int]], expiry: int) -> list[Place]:
+        """As `put`, of the first payloads with their ``nbytes``: of as many as there is room for.
+
+        If it raises, or is interrupted, none of them is there.
+        """
+        changing = self.changing
+        with changing.mutex:
+            if changing.depth:
+                return []
+            changing.depth = 1
+            try:
+                return self._put_each(payloads, expiry)
+            finally:
+                changing.depth = 0
+
+    def _put_each(self, payloads: Sequence[tuple[Payload, int]], expiry: int) -> list[Place]:
+        places: list[Place] = []
+        used: dict[str, Slab] = {}
+        try:
+            for payload, nbytes in payloads:
+                name, slab, slot = self._popped(_bits(nbytes))
+                used[name] = slab
+                places.append(Place(name, slot, slab.write(slot, payload, expiry)))
+        except BaseException as error:
+            if not (isinstance(error, OSError) and error.errno in FULL):
+                for place in places:
+                    used[place.slab].evict(place.slot, place.generation)
+                raise
+        if all(slab.is_linked for slab in used.values()):
+            return places
+        # The directory was cleared: nobody would find the objects.
+        self._classes.clear()
+        return self._put_each(payloads, expiry)
+
     def _free_slot(self, bits: int) -> tuple[str, Slab, int]:
-        size_class = self._classes.get(bits) or self._new_class(bits)
-        if not size_class.free:
-            self._refill(size_class)
-        found = size_class.free.pop()
+        found = self._popped(bits)
         if not found[1].is_linked:
             # The directory was cleared: nobody would find the object.
             self._classes.clear()
-            size_class = self._new_class(bits)
-            self._refill(size_class)
-            found = size_class.free.pop()
+            found = self._popped(bits)
         return found
+
+    def _popped(self, bits: int) -> tuple[str, Slab, int]:
+        size_class = self._classes.get(bits) or self._new_class(bits)
+        if not size_class.free:
+            self._refill(size_class)
+        return size_class.free.pop()
 
     def slab(self, place: Place) -> Slab | None:
         """The slab of ``place``, mapped; `None` if it is gone.
@@ -358,3 +392,8 @@ class Slabs:
         if len(self._mapped) > _MOST_MAPPED:
             with suppress(KeyError):
                 self._mapped.popitem(last=False)
+
+
+def _bits(nbytes: int) -> int:
+    """Of the size class of an object."""
+    return max(_SMALLEST_BITS, (nbytes - 1).bit_length())
