@@ -153,6 +153,10 @@ class Flights(Generic[T]):
             except _AbandonedError:
                 continue
 
+    def is_underway(self, key: Hashable) -> bool:
+        """Whether somebody has begun to load ``key``, or is about to."""
+        return key in self._table
+
     def seal(self, key: Hashable) -> bool:
         """Let nobody join the flight of ``key`` any more; for its leader, once it has begun.
 

@@ -148,21 +148,6 @@ class ObjectStore(Generic[ConnectorT]):
         watch.lap("serialize")
         return self._put(payload, lifetime, kwargs, watch)
 
-    def put_batch(
-        self,
-        objs: Iterable[Any],
-        *,
-        lifetime: Lifetime | None = None,
-        serializer: SerializerT | None = None,
-        **kwargs: Any,
-    ) -> list[Key]:
-        """Store each object; the keys come back in the same order. See `put`."""
-        self._check_open()
-        watch = self.watch("store.put_batch")
-        payloads = [self._codec.dump(obj, serializer) for obj in objs]
-        watch.lap("serialize")
-        return self._put_batch(payloads, lifetime, kwargs, watch)
-
     def get(
         self, key: Key, *, deserializer: DeserializerT | None = None, default: Any = None
     ) -> Any:
@@ -189,28 +174,6 @@ class ObjectStore(Generic[ConnectorT]):
             found = self._fetched(key, deserializer)
         watch.stop(key)
         return default if found is MISSING else found
-
-    def get_batch(
-        self,
-        keys: Sequence[Key],
-        *,
-        deserializer: DeserializerT | None = None,
-        default: Any = None,
-    ) -> list[Any]:
-        """The object of each key, in order, ``default`` where there is none.
-
-        What is not cached is asked of the connector in one request.
-        """
-        self._check_open()
-        tags = {key: self._tag(key, deserializer) for key in keys}
-        found = {
-            key: self._own(self.cache.get(key, MISSING, tag=tag), deserializer)
-            for key, tag in tags.items()
-        }
-        absent = [key for key, obj in found.items() if obj is MISSING]
-        for key, data in zip(absent, self._connector.get_batch(absent), strict=True):
-            found[key] = self._loaded(key, data, tags[key], _alone, NO_WATCH)[0]
-        return [default if found[key] is MISSING else found[key] for key in keys]
 
     def exists(self, key: Key) -> bool:
         """Whether `get` would find an object now."""
@@ -249,20 +212,6 @@ class ObjectStore(Generic[ConnectorT]):
         watch.note("object_size", payload_nbytes(payload))
         watch.stop(key)
         return key
-
-    def _put_batch(
-        self,
-        payloads: Sequence[Payload],
-        lifetime: Lifetime | None,
-        options: dict[str, Any],
-        watch: Watch,
-    ) -> list[Key]:
-        keys: list[Key] = self._connector.put_batch(payloads, **options)
-        watch.lap("connector")
-        self._added(keys, lifetime)
-        watch.note("object_sizes", [payload_nbytes(payload) for payload in payloads])
-        watch.stop(tuple(keys))
-        return keys
 
     def _cached(self, key: Key, deserializer: DeserializerT | None) -> Any:
         """The object in the cache, if it is the latest."""
@@ -418,11 +367,6 @@ class ObjectStore(Generic[ConnectorT]):
     def _check_open(self) -> None:
         if self.closed:
             raise StoreClosedError(f"Store {self.name!r}")
-
-
-def _alone() -> bool:
-    """Nobody joined."""
-    return False
 
 
 def _metrics() -> Any:

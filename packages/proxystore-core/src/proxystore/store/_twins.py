@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from proxystore.abc import Capability, Key, Lifetime
 from proxystore.payload import payload_nbytes
-from proxystore.store._objects import MISSING, UNKNOWN, Landed, ObjectStore
+from proxystore.store._batches import BatchStore
+from proxystore.store._objects import MISSING, UNKNOWN, Landed
 from proxystore.store.types import ConnectorT, DeserializerT, SerializerT
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ T = TypeVar("T")
 
 
 # Any in this module: objects of every type, and options of connectors.
-class AsyncObjectStore(ObjectStore[ConnectorT]):
+class AsyncObjectStore(BatchStore[ConnectorT]):
     """An object store with coroutines too.
 
     They use those of the connector if it has any (`Capability.ASYNC`), else a
