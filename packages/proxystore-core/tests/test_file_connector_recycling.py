@@ -212,6 +212,20 @@ def test_another_connector_fills_what_nobody_remembers(connector: FileConnector)
     assert _inode(other, key) == inode
 
 
+def test_what_tasks_elsewhere_evicted_serves_those_who_store_the_next(
+    connector: FileConnector,
+) -> None:
+    keys = [connector.put(_pattern(number)) for number in range(100)]
+    inodes = {_inode(connector, key) for key in keys}
+    with FileConnector.from_url(connector.url) as other:
+        for key in keys:
+            other.evict(key)
+    # More than this connector remembers. It looks for others not too often.
+    connector._objects._recycler(connector._attachment.directory())._next_scan = 0
+    again = {_inode(connector, connector.put(_pattern(number))) for number in range(100)}
+    assert again == inodes
+
+
 def test_a_leased_object_leaves_no_lease_behind(connector: FileConnector) -> None:
     key = connector.put(_pattern(1), ttl=1000)
     inode = _inode(connector, key)

@@ -16,6 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 
 from proxystore.connectors._file.directory import Directory
 from proxystore.connectors._file.layout import FREE
@@ -32,7 +33,8 @@ RECYCLE_MORE_THAN = READ_UNLOCKED
 # Each is a descriptor and a mapping of this process.
 _MOST_KEPT = 32
 _MOST_TRIED = 4
-_SCAN_SECONDS = 0.1
+# Of the time of those who find nothing, that looking for it may take: one part in so many.
+_SCAN_SHARE = 20
 # Of the file system, that files without objects may take; looked at every so many evictions.
 _FREE_SHARE = 8
 _TRIM_EVERY = 32
@@ -104,18 +106,21 @@ class Recycler:
         """Begin with nothing."""
         self._lock = threading.Lock()
         self._segments: OrderedDict[str, Segment] = OrderedDict()
+        self._strays: dict[str, int] = {}
+        """Sizes of the files that the last scan found free, and nobody tried since."""
         self._evictions = 0
-        self._scanned = 0.0
+        self._next_scan = 0.0
 
     def take(self, nbytes: int, name: str) -> Segment | None:
         """A segment about as large as ``nbytes``, locked and under ``name`` from now on.
 
         `None` if there is none, or somebody still looks at each that was tried.
         """
-        for known in self._fitting(nbytes):
-            segment = self._claimed(known, name)
-            if segment is not None:
-                return segment
+        for candidates in (self._known, self._found):
+            for free in candidates(nbytes):
+                segment = self._claimed(free, name)
+                if segment is not None:
+                    return segment
         return None
 
     def keep(self, name: str, segment: Segment) -> None:
@@ -157,22 +162,40 @@ class Recycler:
                 removed += remove(self.directory.fd, name, in_memory=True)
         return removed
 
-    def _fitting(self, nbytes: int) -> list[str]:
+    def _known(self, nbytes: int) -> list[str]:
+        """Those that this process has mapped, and that may have been evicted since."""
         with self._lock:
-            fitting = [name for name, each in self._segments.items() if _fits(each.nbytes, nbytes)][
-                :_MOST_TRIED
-            ]
+            fits = (name for name, each in self._segments.items() if _fits(each.nbytes, nbytes))
+            fitting = list(islice(fits, _MOST_TRIED))
             for name in fitting:
                 # Tried last next time: if it is in use now, it may be for long.
                 self._segments.move_to_end(name)
-            now = time.monotonic()
-            is_time = not fitting and now - self._scanned > _SCAN_SECONDS
-            if is_time:
-                self._scanned = now
-        if is_time:
-            free = (entry for entry in self._free() if _fits(entry[1].st_size, nbytes))
-            fitting = [name.removeprefix(FREE) for name, _ in free][:_MOST_TRIED]
         return fitting
+
+    def _found(self, nbytes: int) -> Iterator[str]:
+        """Those that were evicted some time ago: tasks of other processes evict what they used."""
+        for _ in range(_MOST_TRIED):
+            name = self._untried(nbytes) or self._scanned(nbytes)
+            if name is None:
+                return
+            yield name
+
+    def _scanned(self, nbytes: int) -> str | None:
+        began = time.monotonic()
+        if began < self._next_scan:
+            return None
+        found = {name.removeprefix(FREE): status.st_size for name, status in self._free()}
+        ended = time.monotonic()
+        self._strays, self._next_scan = found, ended + _SCAN_SHARE * (ended - began)
+        return self._untried(nbytes)
+
+    def _untried(self, nbytes: int) -> str | None:
+        with self._lock:
+            fits = (name for name, capacity in self._strays.items() if _fits(capacity, nbytes))
+            name = next(fits, None)
+            if name is not None:
+                del self._strays[name]
+        return name
 
     def _claimed(self, known: str, name: str) -> Segment | None:
         where, free = self.directory.fd, FREE + known
