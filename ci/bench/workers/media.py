@@ -52,7 +52,10 @@ class StoreMedium:
         """As `Medium.evict`."""
         from proxystore.proxy import get_factory
 
-        self.store.evict(get_factory(proxy).key)
+        key = getattr(get_factory(proxy), "key", None)
+        # Without one the object is in the proxy itself.
+        if key is not None:
+            self.store.evict(key)
 
     def transfer_seconds(self, array: Any) -> tuple[float, float]:
         """As `Medium.transfer_seconds`."""

@@ -1,4 +1,4 @@
-"""Measures tasks that do nothing, with an argument by value or by proxy.
+"""Measures tasks that do nothing, with an argument by value, by proxy, or carried in its proxy.
 
 The argument says what runs them, with two processes each: ``pool``, ``dask`` or ``parsl``.
 """
@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ import numpy as np
 # Any throughout: arrays and proxies of them, and what the engines give.
 
 _N_PROCESSES = 2
+_CARRIED_NBYTES = 16_384
 
 Submit = Callable[[Callable[[Any], float], Any], "Future[float]"]
 
@@ -42,6 +44,8 @@ def dask() -> Iterator[Submit]:
     """A cluster of Dask on this node."""
     import distributed
 
+    # Arguments by value are what is measured, not what Dask advises.
+    warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
     # No limit of memory: workers that pause would be what is measured.
     with (
         distributed.LocalCluster(
@@ -85,12 +89,12 @@ ENGINES = {"pool": pool, "dask": dask, "parsl": parsl}
 
 
 def seconds(submit: Submit, store: Any, request: dict[str, Any]) -> float:
-    """Of so many tasks, each with an argument of its own."""
+    """Of so many tasks, each with an argument of its own; by value without a store."""
     array = np.random.default_rng(0).random(max(1, request["nbytes"] // 8))
     start = time.perf_counter()
     futures = []
     for _ in range(request["n"]):
-        argument = store.proxy(array, evict=True) if request["by"] == "proxy" else array
+        argument = store.proxy(array, evict=True) if store else array
         futures.append(submit(touch, argument))
     results = [future.result() for future in futures]
     elapsed = time.perf_counter() - start
@@ -103,9 +107,15 @@ def main() -> None:
     """Serve the driver on standard input."""
     from proxystore.store import Store
 
-    with ENGINES[sys.argv[1]]() as submit, Store("bench") as store:
+    with (
+        ENGINES[sys.argv[1]]() as submit,
+        Store("bench") as stored,
+        Store("carried", inline_nbytes=_CARRIED_NBYTES) as carried,
+    ):
+        stores = {"value": None, "proxy": stored, "carried": carried}
         for line in sys.stdin:
-            print(json.dumps(seconds(submit, store, json.loads(line))), flush=True)
+            request = json.loads(line)
+            print(json.dumps(seconds(submit, stores[request["by"]], request)), flush=True)
 
 
 if __name__ == "__main__":
