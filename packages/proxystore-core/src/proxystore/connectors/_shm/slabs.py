@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from types import TracebackType
 from typing import NamedTuple
 
 from proxystore.connectors._file.directory import Directory
 from proxystore.connectors._file.failures import FULL, gone
-from proxystore.connectors._file.layout import SLAB, SLABS_LOCK, TEMPORARY
+from proxystore.connectors._file.layout import SLAB, TEMPORARY
+from proxystore.connectors._shm.changing import Changing
 from proxystore.connectors._shm.room import Fullness, reserve
 from proxystore.connectors._shm.slab import Slab, slab_nbytes
 from proxystore.connectors.keys import fresh_id
 from proxystore.errors import CorruptObjectError
 from proxystore.host.forks import remake_in_child
-from proxystore.host.locks import lock, unlock
 from proxystore.payload import Payload
 
 __all__ = ["LARGEST_SLOT", "Place", "Slabs"]
@@ -30,7 +28,6 @@ _SMALLEST_BITS = 7
 _FIRST_NBYTES = 1 << 17
 _LARGEST_NBYTES = 1 << 24
 _LEAST_SLOTS = 8
-_LOCK_SECONDS = 10.0
 # Each is one descriptor, two before Python 3.13; reading copies, so any may be dropped.
 _MOST_MAPPED = 64
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -70,67 +67,6 @@ class _SizeClass:
             self.free += [(name, slab, slot) for slot in slab.free_slots()]
 
 
-class _Changing:
-    """Held by whoever takes slots away: one thread of one process, which may take it again.
-
-    A garbage collection can run a finalizer that evicts an object in the midst of
-    anything here. `depth` tells: what is held already is half changed.
-    """
-
-    def __init__(self, directory: Directory) -> None:
-        self._directory = directory
-        self._lock_fd = -1
-        self.remade_in_child()
-
-    def remade_in_child(self) -> None:
-        """Let go of the parent's lock: that is of the open file, which both have."""
-        if self._lock_fd >= 0:
-            os.close(self._lock_fd)
-        self._lock_fd = -1
-        self.mutex = threading.RLock()
-        self.depth = 0
-        self._locks = 0
-
-    def __del__(self) -> None:
-        if self._lock_fd >= 0:
-            os.close(self._lock_fd)
-
-    def __enter__(self) -> None:
-        self.mutex.acquire()
-        try:
-            if not self._locks:
-                self._lock()
-        except BaseException:
-            self.mutex.release()
-            raise
-        self._locks += 1
-        self.depth += 1
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.depth -= 1
-        self._locks -= 1
-        if not self._locks:
-            unlock(self._lock_fd)
-        self.mutex.release()
-
-    def _lock(self) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        while True:
-            if self._lock_fd < 0:
-                self._lock_fd = os.open(SLABS_LOCK, flags, 0o600, dir_fd=self._directory.fd)
-            lock(self._lock_fd, _LOCK_SECONDS)
-            if os.fstat(self._lock_fd).st_nlink:
-                return
-            # The directory was cleared: others lock another file now.
-            os.close(self._lock_fd)
-            self._lock_fd = -1
-
-
 class Slabs:
     """Small objects of a directory. Thread safe; a forked child gives out slots of its own.
 
@@ -140,7 +76,7 @@ class Slabs:
 
     def __init__(self, directory: Directory) -> None:
         self.directory = directory
-        self.changing = _Changing(directory)
+        self.changing = Changing(directory)
         """A lock, to hold while slots are taken away, or their objects changed.
 
         Entering raises TimeoutError if another process held it for 10 seconds.
