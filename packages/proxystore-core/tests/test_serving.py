@@ -23,6 +23,7 @@ from proxystore.serving import (
     Place,
     collect_places,
     ensure_running,
+    let_go,
     runtime_directory,
 )
 from proxystore.testing._forked import in_forked_child
@@ -156,6 +157,49 @@ def test_the_process_ends_with_its_owner_and_removes_its_files(
     place.disown()
     assert eventually(lambda: not is_alive(pid))
     assert list(runtime.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_who_lets_go_tells_the_process_and_sees_it_end(place: Place, runtime: Path) -> None:
+    place.own()
+    found = start(place)
+    told: list[Announcement] = []
+    let_go(place, told.append)
+    assert [found] == told
+    assert not place.is_served()
+    assert [] == list(runtime.iterdir())
+
+
+@pytest.mark.slow
+def test_who_lets_go_does_not_wait_for_a_process_that_is_stopped(place: Place) -> None:
+    place.own()
+    pid = start(place).pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        let_go(place, lambda _: None, timeout=0.05)
+        assert place.is_served()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert eventually(lambda: not is_alive(pid))
+
+
+def test_who_lets_go_before_a_process_was_started_leaves_nothing(
+    place: Place, runtime: Path
+) -> None:
+    place.own()
+    let_go(place, lambda _: pytest.fail("there is nobody to tell"))
+    assert [] == list(runtime.iterdir())
+
+
+@pytest.mark.slow
+def test_who_owns_nothing_or_keeps_it_ends_nothing(place: Place) -> None:
+    place.own()
+    found = start(place)
+    let_go(Place("test", "shared"), lambda _: pytest.fail("it is not the owner's"))
+    let_go(place, lambda _: pytest.fail("it is kept"), keep=True)
+    assert Owner.LEFT is place.owner()
+    assert found == place.announced()
+    assert place.own(adopt=True)
 
 
 @pytest.mark.slow

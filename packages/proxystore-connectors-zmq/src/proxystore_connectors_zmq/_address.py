@@ -11,6 +11,7 @@ from proxystore.connectors.options import check_options, options_from_query, que
 from proxystore.errors import ConfigError
 from proxystore.host.node import Node, this_node
 from proxystore.secrets import check_reference
+from proxystore.serving.addresses import split_address
 
 __all__ = ["DEFAULT_TIMEOUT", "Address"]
 
@@ -83,8 +84,8 @@ class Address(NamedTuple):
         """
         if self.secret is not None:
             check_reference(self.secret, "secret")
-        if self.home is not None and not _is_host_and_port(self.home):
-            raise ConfigError(f"option home={self.home!r}", "expected host:port")
+        if self.home is not None:
+            _check_home(self.home)
         if self.node is not None:
             try:
                 Node.parse(self.node)
@@ -101,9 +102,13 @@ _READ: dict[str, Any] = {"max_nbytes": int, "node": str, "secret": str, "timeout
 _DEFAULTS = Address._field_defaults
 
 
-def _is_host_and_port(text: str) -> bool:
-    host, _, port = text.rpartition(":")
-    return bool(host) and port.isascii() and port.isdigit() and 0 < int(port) < 65536
+def _check_home(home: str) -> None:
+    try:
+        _, port = split_address(home)
+    except ValueError as error:
+        raise ConfigError(f"option home={home!r}", str(error)) from error
+    if not port:
+        raise ConfigError(f"option home={home!r}", "nobody listens on port 0")
 
 
 def _check_positive(name: str, value: float) -> None:

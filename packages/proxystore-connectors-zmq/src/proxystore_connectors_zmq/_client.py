@@ -165,8 +165,12 @@ class Client:
         self._over_channel(self._greet, again=True)
 
     def release(self) -> None:
-        """Have the process see that its owner is gone."""
-        self._ask(Op.RELEASED)
+        """Have the process see that its owner is gone. Waits for no answer: it may have stopped."""
+
+        def work(channel: Channel) -> None:
+            channel.send(Request(Op.RELEASED, channel.number()))
+
+        self._over_channel(work, again=True)
 
     def close(self) -> None:
         """Let go of all connections that are not in use. Idempotent."""

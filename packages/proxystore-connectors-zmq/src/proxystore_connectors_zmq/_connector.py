@@ -25,15 +25,17 @@ from proxystore.errors import (
 )
 from proxystore.payload import BytesLike, Payload
 from proxystore.secrets import generate_secret
-from proxystore.serving import Place
+from proxystore.serving import Place, let_go
+from proxystore.serving.addresses import join_address, listening_address
 from proxystore_connectors_zmq._address import DEFAULT_TIMEOUT, Address
 from proxystore_connectors_zmq._client import Client, Found
-from proxystore_connectors_zmq._network import address_of
 from proxystore_connectors_zmq._processes import HOME, Processes, is_where
 
 __all__ = ["ZMQConnector", "ZMQKey"]
 
 T = TypeVar("T")
+
+_LOOPBACK = "127.0.0.1"
 
 
 class ZMQKey(NamedTuple):
@@ -121,8 +123,10 @@ class ZMQConnector(Connector[ZMQKey]):
         if namespace is None:
             # 0 is any port that is free: nobody else has it, nor its namespace.
             namespace = f"port-{port}" if port else fresh_id()
-        host = _host(port, address, interface)
-        home = None if host is None else f"{host}:{port or 0}"
+        host = listening_address("zmq", address, interface)
+        if host is None and port is not None:
+            host = _LOOPBACK
+        home = None if host is None else join_address(host, _checked_port(port))
         options = Address(namespace, None, None, secret, max_nbytes, timeout).checked()
         self._set_up(options._replace(home=home).completed())
         self._processes.place.own(adopt=adopt)
@@ -305,13 +309,10 @@ class ZMQConnector(Connector[ZMQKey]):
         """
         if self._closed:
             return
-        place, owns = self._processes.place, self.is_owner
-        if clear and not owns:
+        if clear and not self.is_owner:
             raise NotOwnerError(repr(self))
         self._closed = True
-        place.disown(keep=clear is False)
-        if owns and clear is not False:
-            self._processes.end()
+        let_go(self._processes.place, self._processes.release, keep=clear is False)
         self._processes.close()
 
     def _require_open(self) -> None:
@@ -353,15 +354,8 @@ def _checked(key: Any) -> ZMQKey:
     return key
 
 
-def _host(port: int | None, address: str | None, interface: str | None) -> str | None:
-    """Where to listen, if anywhere."""
+def _checked_port(port: int | None) -> int:
     if port is not None and (type(port) is not int or not 0 <= port < 1 << 16):
         found = "it is a number of 0 to 65535, or None"
         raise ConfigError(f"option port={port!r} of connector 'zmq'", found)
-    if address is not None and interface is not None:
-        asked = f"address={address!r} and interface={interface!r} of connector 'zmq'"
-        raise ConfigError(asked, "each says where to listen: give one")
-    host = address_of(interface) if interface is not None else address
-    if host is None:
-        host = None if port is None else "127.0.0.1"
-    return f"[{host}]" if host is not None and ":" in host else host
+    return port or 0

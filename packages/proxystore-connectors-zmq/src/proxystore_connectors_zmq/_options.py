@@ -15,8 +15,8 @@ class Options(NamedTuple):
     """`None` for a quarter of the memory of the node."""
     host: str | None = None
     """Where to listen for other nodes; `None` for nowhere."""
-    port: int | None = None
-    """`None` for any that is free."""
+    port: int = 0
+    """0 for any that is free."""
     secret: str | None = None
     home: str | None = None
     """The process on the owner's node, for those on others."""

@@ -7,25 +7,20 @@ import re
 import sys
 import threading
 import time
-from contextlib import suppress
 from typing import NamedTuple
 
 import zmq
 
-from proxystore.errors import (
-    ConnectorUnavailableError,
-    MediumGoneError,
-    ObjectOnOtherHostError,
-)
+from proxystore.errors import MediumGoneError, ObjectOnOtherHostError
 from proxystore.host.forks import remake_in_child
 from proxystore.host.home import home
 from proxystore.host.node import Node, this_node
 from proxystore.serving import Announcement, Owner, Place, check_protocol, ensure_running
+from proxystore.serving.addresses import address_towards, split_address
 from proxystore_connectors_zmq._address import Address
 from proxystore_connectors_zmq._channel import Endpoint
 from proxystore_connectors_zmq._client import Client
 from proxystore_connectors_zmq._curve import Keys
-from proxystore_connectors_zmq._network import address_towards
 from proxystore_connectors_zmq._options import Options, command
 from proxystore_connectors_zmq._wire import PROTOCOL
 
@@ -35,7 +30,6 @@ HOME = ""
 """Where objects are whose keys were made before them: on the owner's node."""
 
 _MAX_SOCKETS = 16384
-_END_SECONDS = 10.0
 _DEATH_SECONDS = 1.0
 _POLL_SECONDS = 0.002
 _matches = re.compile(r"(?P<instance>[A-Za-z0-9_-]{8})(?:@(?P<address>[\[\]A-Za-z0-9.:-]{3,255}))?")
@@ -126,17 +120,9 @@ class Processes:
         """See to it that the process here runs; as `here`."""
         return self._running()
 
-    def end(self) -> None:
-        """Have the process here see that its owner is gone, and wait until it has ended."""
-        found = self.place.announced()
-        if found is None:
-            self.place.clear()
-            return
-        with suppress(ConnectorUnavailableError):
-            self.at(_where(found)).release()
-        deadline = time.monotonic() + _END_SECONDS
-        while self.place.is_served() and time.monotonic() < deadline:
-            time.sleep(_POLL_SECONDS)
+    def release(self, found: Announcement) -> None:
+        """Have the process here see that its owner is gone."""
+        self.at(_where(found)).release()
 
     def close(self) -> None:
         """Let go of all connections, once the calls of other threads are over."""
@@ -193,14 +179,13 @@ class Processes:
         if address.home is None:
             return Options(address.max_nbytes)
         secret = address.secret or f"file:{home() / 'secrets' / 'zmq'}"
-        host, _, port = address.home.rpartition(":")
-        host = host.strip("[]")
+        host, port = split_address(address.home)
         if owner is Owner.LIVES:
-            return Options(address.max_nbytes, host, int(port) or None, secret)
+            return Options(address.max_nbytes, host, port, secret)
         # Here or nowhere: a process without a home would end at once.
         self.at(HOME).hello()
-        own = address_towards(host, int(port))
-        return Options(address.max_nbytes, own, None, secret, address.home)
+        own = address_towards(host, port)
+        return Options(address.max_nbytes, own, 0, secret, address.home)
 
     def _require_node(self) -> None:
         node = self.address.node

@@ -13,6 +13,7 @@ import zmq
 
 from proxystore.host.memory import usable_nbytes
 from proxystore.serving import Life, ObjectTable
+from proxystore.serving.addresses import join_address
 from proxystore_connectors_zmq._curve import Keys, guard
 from proxystore_connectors_zmq._home import Home
 from proxystore_connectors_zmq._options import Options
@@ -64,11 +65,11 @@ class Server:
         keys.serve(self._socket)
         self._socket.heartbeat_ivl = _HEARTBEAT_MS
         self._socket.heartbeat_timeout = 3 * _HEARTBEAT_MS
-        port = "*" if options.port is None else options.port
+        asked = join_address(options.host or "", options.port or "*")
         try:
-            self._socket.bind(f"tcp://{_bracketed(options.host or '')}:{port}")
+            self._socket.bind(f"tcp://{asked}")
         except zmq.ZMQError as error:
-            raise SystemExit(f"Cannot listen on {options.host}:{port}: {error}.") from None
+            raise SystemExit(f"Cannot listen on {asked}: {error}.") from None
         if options.home is not None:
             self._home = Home(self._context, options.home, self._life.place.namespace, keys)
         return str(self._socket.get_string(zmq.LAST_ENDPOINT)).removeprefix("tcp://")
@@ -117,10 +118,6 @@ class Server:
     def _send_piece(self, piece: Piece, flags: int) -> None:
         # A frame is sent as the reference that it is; the rest is small, or part of one.
         self._socket.send(piece, flags, copy=not isinstance(piece, zmq.Frame))
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def main() -> None:

@@ -3,7 +3,8 @@
 - `ObjectTable` is what such a process holds.
 - `Place` is its directory on a node: who owns the namespace, who serves it.
 - `ensure_running` starts it on demand, once, however many ask.
-- `Life` tells it when to end.
+- `Life` tells it when to end, and `let_go` ends it with its owner.
+- `proxystore.serving.addresses` finds the address of this node that others reach.
 - `collect_places` removes what is left where both were killed.
 
 Nothing here knows how bytes travel: that is a connector's business.
@@ -12,6 +13,7 @@ Nothing here knows how bytes travel: that is a connector's business.
 from __future__ import annotations
 
 from proxystore.serving.collection import collect_places
+from proxystore.serving.ending import let_go
 from proxystore.serving.launch import check_protocol, ensure_running
 from proxystore.serving.life import Life
 from proxystore.serving.objects import Entry, ObjectTable, Room, Totals
@@ -29,5 +31,6 @@ __all__ = [
     "check_protocol",
     "collect_places",
     "ensure_running",
+    "let_go",
     "runtime_directory",
 ]
