@@ -10,7 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from proxystore.errors import ConfigError, SecretNotFoundError, UnsafeSecretError
+from proxystore.errors import (
+    ConfigError,
+    ConnectorUnavailableError,
+    SecretNotFoundError,
+    UnsafeSecretError,
+)
 from proxystore.secrets import (
     check_reference,
     generate_secret,
@@ -122,3 +127,23 @@ def test_what_is_no_printable_text_is_refused_and_not_repeated(
 def test_a_text_secret_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DB_PASSWORD", "ordentlich-schön")
     assert read_text_secret("env:DB_PASSWORD", _NEEDED_BY) == "ordentlich-schön"
+
+
+@pytest.mark.parametrize("where", ["file", "nosuch"])
+def test_a_home_where_no_secret_can_be_made_is_reported(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    home = {"file": str(tmp_path / "file"), "nosuch": "/proc/nosuch"}[where]
+    monkeypatch.setenv("PROXYSTORE_HOME", home)
+    with pytest.raises(ConnectorUnavailableError, match=f"{home}.*PROXYSTORE_HOME"):
+        generate_secret("zmq")
+
+
+def test_a_generated_secret_that_was_emptied_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROXYSTORE_HOME", str(tmp_path))
+    Path(generate_secret("zmq").removeprefix("file:")).write_bytes(b"")
+    with pytest.raises(SecretNotFoundError, match="it is empty"):
+        generate_secret("zmq")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -13,11 +14,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from proxystore.errors import ConfigError, ConnectorUnavailableError, UnsafeDirectoryError
 from proxystore.serving import (
+    SOCKET_NBYTES,
     Announcement,
     Owner,
     Place,
@@ -263,9 +266,39 @@ def test_a_fork_while_a_process_starts_does_not_keep_its_lock(place: Place) -> N
 
 
 @pytest.mark.slow
-def test_a_process_that_fails_to_start_is_reported_with_its_log(place: Place) -> None:
-    with pytest.raises(ConnectorUnavailableError, match="the reason for it"):
-        ensure_running(place, ("-c", "raise SystemExit('the reason for it')"), protocol=1)
+def test_a_process_that_fails_to_start_is_reported_with_the_last_that_it_said(
+    place: Place, runtime: Path
+) -> None:
+    code = "print('x' * 1000, 'before'); raise SystemExit('the reason for it')"
+    with pytest.raises(ConnectorUnavailableError, match="said last: the reason for it") as caught:
+        ensure_running(place, ("-c", code), protocol=1)
+    assert len(str(caught.value)) < 300
+    assert "before\nthe reason for it" in caught.value.__notes__[0]
+    assert [] == list(runtime.iterdir())
+
+
+@pytest.mark.slow
+def test_a_process_that_says_why_it_cannot_serve_is_quoted_and_leaves_nothing(
+    place: Place, runtime: Path
+) -> None:
+    code = SERVER.replace(
+        'life.announce("nowhere", 1)', "life.fail('its port is in use', 'Give another port.')"
+    )
+    with pytest.raises(ConnectorUnavailableError) as caught:
+        ensure_running(place, ("-c", code), protocol=1)
+    assert "Cannot use store process test/shared: its port is in use. Give another port." == str(
+        caught.value
+    )
+    assert [] == list(runtime.iterdir())
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_leaves_its_owner_what_is_the_owners(place: Place) -> None:
+    assert place.own()
+    with pytest.raises(ConnectorUnavailableError):
+        ensure_running(place, ("-c", "raise SystemExit(1)"), protocol=1)
+    assert Owner.LIVES is place.owner()
+    assert not Place("test", "shared").own()
 
 
 @pytest.mark.slow
@@ -323,8 +356,8 @@ def test_an_owner_that_is_dead_leaves_nothing_owned(
     assert place.own()
 
 
-@pytest.mark.parametrize("namespace", ["", "../x", "a/b", "a" * 41, "a b", "é", "a\n", "."])
-def test_a_namespace_that_would_leave_the_directory_is_refused(namespace: str) -> None:
+@pytest.mark.parametrize("namespace", ["", "../x", "a/b", "a" * 41, "a b", "é", "a\n", ".", 5])
+def test_a_namespace_that_would_leave_the_directory_is_refused(namespace: Any) -> None:
     with pytest.raises(ConfigError, match="1 to 40 characters"):
         Place("test", namespace)
 
@@ -350,6 +383,40 @@ def test_a_directory_that_cannot_be_made_is_reported(
     monkeypatch.setenv("PROXYSTORE_RUNTIME_DIR", str(runtime / "file"))
     with pytest.raises(ConnectorUnavailableError, match="PROXYSTORE_RUNTIME_DIR"):
         Place("test", "nowhere").own()
+
+
+def test_a_root_that_cannot_be_made_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROXYSTORE_RUNTIME_DIR", "/proc/nosuch/directory")
+    begun = time.monotonic()
+    with pytest.raises(ConnectorUnavailableError, match="PROXYSTORE_RUNTIME_DIR"):
+        Place("test", "nowhere").own()
+    assert time.monotonic() - begun < 5
+
+
+def test_the_longest_directory_that_is_taken_has_room_for_a_socket_and_the_next_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def place(nbytes: int) -> Place:
+        monkeypatch.setenv("PROXYSTORE_RUNTIME_DIR", "/" + "d" * (nbytes - 1))
+        return Place("test", "n" * 40)
+
+    with socket.socket(socket.AF_UNIX) as sock, pytest.raises(FileNotFoundError):
+        sock.bind(place(48).file("s" * SOCKET_NBYTES))
+    with pytest.raises(ConfigError, match=r"1 bytes too long.* PROXYSTORE_RUNTIME_DIR"):
+        place(49)
+
+
+def test_an_owner_that_does_not_end_is_named_by_its_process(place: Place) -> None:
+    place.own()
+    pid = start(place).pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        place.disown()
+        with pytest.raises(ConnectorUnavailableError, match=f"process {pid}"):
+            Place("test", "shared").own(timeout=0.05)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert eventually(lambda: not is_alive(pid))
 
 
 def test_each_user_has_a_directory_of_their_own_by_default(monkeypatch: pytest.MonkeyPatch) -> None:

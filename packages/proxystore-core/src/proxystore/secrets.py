@@ -16,7 +16,12 @@ import stat
 import tempfile
 from pathlib import Path
 
-from proxystore.errors import ConfigError, SecretNotFoundError, UnsafeSecretError
+from proxystore.errors import (
+    ConfigError,
+    ConnectorUnavailableError,
+    SecretNotFoundError,
+    UnsafeSecretError,
+)
 from proxystore.host.home import home
 from proxystore.host.node import this_node
 
@@ -107,17 +112,26 @@ def generate_secret(name: str, nbytes: int = 32) -> str:
         nbytes: How many random bytes to make it of; the file has them in base64.
 
     Raises:
-        OSError: The file cannot be made.
+        ConnectorUnavailableError: The file cannot be made there.
+        SecretNotFoundError: It is empty.
         UnsafeSecretError: Others can read or replace it.
     """
     if not name or Path(name).name != name:
         raise ValueError(f"A secret's name is one file name, not {name!r}.")
     path = home() / "secrets" / name
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not path.exists():
-        _write_once(path, base64.urlsafe_b64encode(os.urandom(nbytes)) + b"\n")
-    _read_file(str(path))
-    return f"file:{path}"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            _write_once(path, base64.urlsafe_b64encode(os.urandom(nbytes)) + b"\n")
+    except OSError as error:
+        raise ConnectorUnavailableError(
+            f"directory {path.parent}, which is to have secret {name!r}",
+            error.strerror or str(error),
+            "Name a directory of your own in PROXYSTORE_HOME.",
+        ) from error
+    reference = f"file:{path}"
+    read_secret(reference, f"secret {name!r}")
+    return reference
 
 
 def _write_once(path: Path, data: bytes) -> None:

@@ -17,9 +17,16 @@ from proxystore.serving.ending import let_go
 from proxystore.serving.launch import check_protocol, ensure_running
 from proxystore.serving.life import Life
 from proxystore.serving.objects import Entry, ObjectTable, Room, Totals
-from proxystore.serving.place import Announcement, Owner, Place, runtime_directory
+from proxystore.serving.place import (
+    SOCKET_NBYTES,
+    Announcement,
+    Owner,
+    Place,
+    runtime_directory,
+)
 
 __all__ = [
+    "SOCKET_NBYTES",
     "Announcement",
     "Entry",
     "Life",

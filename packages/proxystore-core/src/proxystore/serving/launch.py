@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from proxystore.errors import ConnectorUnavailableError
 from proxystore.host.forks import no_fork, remake_in_child
 from proxystore.host.locks import try_lock, unlock
-from proxystore.serving.place import Announcement, Place, is_linked
+from proxystore.serving.place import Announcement, Owner, Place, is_linked
 
 __all__ = ["check_protocol", "ensure_running"]
 
 _POLL_SECONDS = 0.002
-_LOG_NBYTES = 1500
+_LOG_NBYTES = 4000
+_SAID_LENGTH = 200
 _OPEN_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_LOG = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -39,27 +41,19 @@ def ensure_running(
         timeout: Seconds until it must have announced itself.
 
     Raises:
-        ConnectorUnavailableError: It ended or took too long while it started (with
-            the end of its log), or it speaks another version.
+        ConnectorUnavailableError: It ended while it started, and why if it said so
+            (the end of its log is a note); it took too long; it speaks another version.
         UnsafeDirectoryError: The directory is a link or not private.
     """
     deadline = time.monotonic() + timeout
     started = False
-    while True:
-        found = place.announced()
-        if found is not None:
-            check_protocol(place, found, protocol)
-            return found
-        place.make()
-        with _lock(place) as fd:
-            if fd is not None:
-                if started:
-                    raise _not_started(place, "it ended while it started")
-                started = True
-                _start(place, command, fd, timeout)
+    while (found := place.announced()) is None:
+        started = _start_if_free(place, command, timeout, again=started) or started
         if time.monotonic() > deadline:
             raise _not_started(place, f"it was not ready within {timeout:g} s")
         time.sleep(_POLL_SECONDS)
+    check_protocol(place, found, protocol)
+    return found
 
 
 def check_protocol(place: Place, found: Announcement, protocol: int) -> None:
@@ -111,6 +105,28 @@ def _lock(place: Place) -> Iterator[int | None]:
             os.close(held.fds.pop())
 
 
+def _start_if_free(place: Place, command: Sequence[str], timeout: float, *, again: bool) -> bool:
+    """Start the process, if none runs or begins; whether it was.
+
+    Raises:
+        ConnectorUnavailableError: That failed, or it has been done ``again``.
+    """
+    place.make()
+    with _lock(place) as fd:
+        if fd is None:
+            return False
+        try:
+            if again:
+                raise _not_started(place, "it ended while it started")
+            _start(place, command, fd, timeout)
+        except ConnectorUnavailableError:
+            # Nobody else would.
+            if place.owner() is Owner.GONE:
+                place.remove()
+            raise
+    return True
+
+
 def _start(place: Place, command: Sequence[str], fd: int, timeout: float) -> None:
     """Start the process, and return once it has detached."""
     # Here: the store process imports this module too, and never needs it.
@@ -147,13 +163,26 @@ def _start(place: Place, command: Sequence[str], fd: int, timeout: float) -> Non
 
 
 def _not_started(place: Place, found: str) -> ConnectorUnavailableError:
+    """Why the process is not there: what it said with `Life.fail`, or as far as its log tells."""
+    with suppress(FileNotFoundError, ValueError), open(place.file("failure"), "rb") as file:
+        found, advice = json.load(file)
+        return ConnectorUnavailableError(repr(place), found, advice)
+    log = _end_of_log(place)
+    last = log.rpartition("\n")[2][:_SAID_LENGTH]
+    error = ConnectorUnavailableError(
+        repr(place),
+        f"{found}; it said last: {last}" if last else f"{found}; it said nothing",
+        "See whether this node is out of memory, descriptors or time, and try again.",
+    )
+    if log:
+        error.add_note(f"The log of {place!r} ends:\n{log}")
+    return error
+
+
+def _end_of_log(place: Place) -> str:
     try:
         with open(place.file("log"), "rb") as file:
             file.seek(max(0, os.path.getsize(file.fileno()) - _LOG_NBYTES))
-            said = file.read().decode("utf-8", "replace").strip()
+            return file.read().decode("utf-8", "replace").strip()
     except FileNotFoundError:
-        said = ""
-    lines = f"; its log ends:\n{said}\n" if said else "; its log is empty"
-    return ConnectorUnavailableError(
-        repr(place), f"{found}{lines}", f"Its files are in {place.path}."
-    )
+        return ""

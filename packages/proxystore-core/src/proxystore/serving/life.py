@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
+import sys
 import tempfile
 import time
 from contextlib import suppress
-from typing import Self
+from typing import NoReturn, Self
 
 from proxystore.host.locks import try_lock
 from proxystore.host.node import this_node
@@ -61,6 +63,17 @@ class Life:
         with open(fd, "wb") as file:
             file.write(said.encode())
         os.replace(draft, self.place.file("address"))
+
+    def fail(self, found: str, advice: str) -> NoReturn:
+        """End, before `announce`, and have those that wait raise `ConnectorUnavailableError`.
+
+        Args:
+            found: Why this process cannot serve, a clause for users.
+            advice: What they can do, a full sentence.
+        """
+        with open(self.place.file("failure"), "w", encoding="utf-8") as file:
+            json.dump([found, advice], file)
+        sys.exit(1)
 
     def is_due(self) -> bool:
         """Whether it is time again, as once a second, to ask whether to go on."""

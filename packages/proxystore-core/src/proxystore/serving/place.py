@@ -16,10 +16,22 @@ from proxystore.errors import ConfigError, ConnectorUnavailableError, UnsafeDire
 from proxystore.host.forks import no_fork, remake_in_child
 from proxystore.host.locks import lock, try_lock, unlock
 
-__all__ = ["Announcement", "Owner", "Place", "is_linked", "runtime_directory"]
+__all__ = [
+    "SOCKET_NBYTES",
+    "Announcement",
+    "Owner",
+    "Place",
+    "is_linked",
+    "runtime_directory",
+]
+
+SOCKET_NBYTES = 12
+"""Length that the name of a socket in a place may have."""
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - what is made there is private and checked
 _matches = re.compile(r"[A-Za-z0-9_-]{1,40}").fullmatch
+# unix(7): 108 bytes, of which one ends the path.
+_MAX_SOCKET_PATH = 107
 _POLL_SECONDS = 0.002
 # Longer than a look whether the owner lives, which takes the lock for a moment.
 _PROBE_SECONDS = 0.005
@@ -89,18 +101,20 @@ class Place:
         namespace: 1 to 40 characters of ``[A-Za-z0-9_-]``.
 
     Raises:
-        ConfigError: ``namespace`` has other characters or length.
+        ConfigError: ``namespace`` has other characters or length, or no socket can
+            have a path in the directory, which is too long.
     """
 
     def __init__(self, kind: str, namespace: str) -> None:
-        # Before any use: '../x' would leave the directory. Short, for so are paths of sockets.
-        if _matches(namespace) is None:
+        # Before any use: '../x' would leave the directory.
+        if type(namespace) is not str or _matches(namespace) is None:
             raise ConfigError(
                 f"namespace {namespace!r} of connector {kind!r}",
                 "it takes 1 to 40 characters of A-Z, a-z, 0-9, '_' and '-'",
             )
         self.kind, self.namespace = kind, namespace
         self.path = os.path.join(runtime_directory(), f"{kind}-{namespace}")
+        _check_length(self.path)
         self._owner_fds: list[int] = []
         remake_in_child(self)
 
@@ -136,10 +150,9 @@ class Place:
             os.close(open_checked(root))
             with suppress(FileExistsError):
                 os.mkdir(self.path, 0o700)
-            os.close(open_checked(self.path))
-        except FileNotFoundError:
-            # A store process that ends removes it between the two calls: the caller asks again.
-            return
+            # A store process that ends may remove it just now: the caller asks again.
+            with suppress(FileNotFoundError):
+                os.close(open_checked(self.path))
         except UnsafeDirectoryError:
             raise
         except OSError as error:
@@ -175,12 +188,17 @@ class Place:
                 if owns is not None:
                     return owns
             if time.monotonic() > deadline:
-                raise ConnectorUnavailableError(
-                    repr(self),
-                    f"its owner has died, and it has not ended within {timeout:g} s",
-                    f"End that process; its log is {self.file('log')}.",
-                )
+                raise self._never_ended(timeout)
             time.sleep(_POLL_SECONDS)
+
+    def _never_ended(self, timeout: float) -> ConnectorUnavailableError:
+        found = self.announced()
+        process = f"process {found.pid}" if found else f"who has locked {self.file('lock')}"
+        return ConnectorUnavailableError(
+            repr(self),
+            f"its owner has let go of it, and it has not ended within {timeout:g} s",
+            f"End {process}, which may be stopped, or use another namespace.",
+        )
 
     def _try_own(self, *, adopt: bool) -> bool | None:
         """As `own`; `None` where the answer is not clear yet."""
@@ -279,6 +297,16 @@ class Place:
 def is_linked(fd: int) -> bool:
     """Whether an open file has not been removed."""
     return os.fstat(fd).st_nlink > 0
+
+
+def _check_length(path: str) -> None:
+    excess = len(os.fsencode(path)) + 1 + SOCKET_NBYTES - _MAX_SOCKET_PATH
+    if excess > 0:
+        raise ConfigError(
+            f"directory {path}",
+            f"its path is {excess} bytes too long for a socket in it: name a shorter one in "
+            f"PROXYSTORE_RUNTIME_DIR, or a shorter namespace",
+        )
 
 
 def _is_free(path: str) -> bool:
