@@ -21,7 +21,7 @@ from proxystore.errors import (
     ObjectOnOtherHostError,
 )
 from proxystore.payload import Buffers
-from proxystore.serving import Announcement, Place
+from proxystore.serving import OVERHEAD_NBYTES, Announcement, Place
 from proxystore.store import Store
 from proxystore_connectors_zmq import ZMQConnector, ZMQKey
 from proxystore_connectors_zmq._wire import CHUNK_NBYTES, INLINE_NBYTES
@@ -301,10 +301,11 @@ def test_a_connector_that_nobody_closed_leaves_no_descriptors(connector: ZMQConn
 
 
 def test_a_full_process_says_so_and_goes_on() -> None:
-    with ZMQConnector(max_nbytes=3 * CHUNK_NBYTES) as connector:
+    room = 3 * CHUNK_NBYTES + 2 * OVERHEAD_NBYTES
+    with ZMQConnector(max_nbytes=room) as connector:
         key = connector.put(bytes(2 * CHUNK_NBYTES + 1))
         for nbytes in (CHUNK_NBYTES, 2 * CHUNK_NBYTES):
-            with pytest.raises(MediumFullError, match=f"{3 * CHUNK_NBYTES} bytes are in use"):
+            with pytest.raises(MediumFullError, match=f"{room} bytes are in use"):
                 connector.put(bytes(nbytes))
         with pytest.raises(MediumFullError):
             connector.replace(key, bytes(2 * CHUNK_NBYTES))
@@ -314,8 +315,17 @@ def test_a_full_process_says_so_and_goes_on() -> None:
         assert b"still fits" == bytes(connector.get(small) or b"")
 
 
+def test_empty_objects_do_not_fill_the_memory_for_nothing() -> None:
+    with ZMQConnector(max_nbytes=10 * OVERHEAD_NBYTES) as connector:
+        for _ in range(10):
+            connector.put(b"")
+        with pytest.raises(MediumFullError):
+            connector.put(b"")
+
+
 def test_a_batch_that_does_not_fit_stores_nothing() -> None:
-    with ZMQConnector(max_nbytes=100) as connector:
+    room = 100 + OVERHEAD_NBYTES
+    with ZMQConnector(max_nbytes=room) as connector:
         with pytest.raises(MediumFullError):
             connector.put_batch([bytes(40), bytes(40), bytes(40)])
         connector.put(bytes(100))

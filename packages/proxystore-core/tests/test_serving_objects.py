@@ -4,25 +4,37 @@ from __future__ import annotations
 
 import pickle
 import threading
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxystore.errors import KeyAlreadySetError, KeyNotSetError, MediumFullError
-from proxystore.serving import ObjectTable
+from proxystore.serving import OVERHEAD_NBYTES, ObjectTable
 
 FAR = 3600.0
+LIMIT = 2000
 
 
 @pytest.fixture
 def table() -> ObjectTable[bytes]:
-    return ObjectTable("the table of a test", 100)
+    return ObjectTable("the table of a test", LIMIT)
+
+
+def room(*sizes: int) -> int:
+    """What objects of these sizes take."""
+    return sum(sizes) + len(sizes) * OVERHEAD_NBYTES
 
 
 def store(table: ObjectTable[bytes], object_id: str, data: bytes, ttl: float | None = None) -> None:
-    with table.reserve(len(data)) as room:
-        table.set(object_id, data, room, ttl=ttl)
+    with table.reserve(len(data)) as reserved:
+        table.set(object_id, data, reserved, ttl=ttl)
+
+
+def replace(table: ObjectTable[bytes], object_id: str, data: bytes) -> None:
+    with table.reserve(len(data)) as reserved:
+        table.replace(object_id, data, reserved)
 
 
 def found(table: ObjectTable[bytes], object_id: str) -> bytes | None:
@@ -38,12 +50,11 @@ def test_an_object_is_set_once(table: ObjectTable[bytes]) -> None:
 
 
 def test_replace_needs_an_object_and_makes_a_new_generation(table: ObjectTable[bytes]) -> None:
-    with pytest.raises(KeyNotSetError), table.reserve(1) as room:
-        table.replace("a", b"x", room)
+    with pytest.raises(KeyNotSetError):
+        replace(table, "a", b"x")
     store(table, "a", b"first")
     before = table.find("a")
-    with table.reserve(2) as room:
-        table.replace("a", b"2.", room)
+    replace(table, "a", b"2.")
     after = table.find("a")
     assert before is not None
     assert after is not None
@@ -54,7 +65,7 @@ def test_replace_needs_an_object_and_makes_a_new_generation(table: ObjectTable[b
 def test_generations_of_two_tables_differ() -> None:
     generations = set()
     for _ in range(2):
-        table = ObjectTable[bytes]("here", 10)
+        table = ObjectTable[bytes]("here", room(10))
         store(table, "a", b"x")
         entry = table.find("a")
         assert entry is not None
@@ -62,24 +73,39 @@ def test_generations_of_two_tables_differ() -> None:
     assert len(generations) == 2
 
 
-def test_room_is_refused_before_the_bytes_come(table: ObjectTable[bytes]) -> None:
+def test_room_is_refused_before_the_bytes_come() -> None:
+    table = ObjectTable[bytes]("a test", room(60, 40))
     store(table, "a", bytes(60))
-    with pytest.raises(MediumFullError, match="60 of its 100 bytes are in use") as caught:
+    said = f"{room(60)} of its {room(60, 40)} bytes are in use"
+    with pytest.raises(MediumFullError, match=said) as caught:
         table.reserve(41)
     assert str(caught.value) == str(pickle.loads(pickle.dumps(caught.value)))
     with table.reserve(40), pytest.raises(MediumFullError):
-        table.reserve(1)
-    assert table.totals().nbytes == 60
+        table.reserve(0)
+    assert table.totals().nbytes == room(60)
+
+
+@pytest.mark.parametrize("nbytes", [0, 1, 100])
+def test_what_tiny_objects_take_is_bounded_too(nbytes: int) -> None:
+    table = ObjectTable[bytes]("a test", 1 << 20)
+    tracemalloc.start()
+    try:
+        with pytest.raises(MediumFullError):
+            for number in range(10_000):
+                store(table, f"an identifier of {number:6}", bytes(nbytes), FAR)
+        assert tracemalloc.get_traced_memory()[0] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_room_comes_back_where_no_object_took_it(table: ObjectTable[bytes]) -> None:
-    room = table.reserve(100)
-    room.release()
-    room.release()
+    reserved = table.reserve(LIMIT - OVERHEAD_NBYTES)
+    reserved.release()
+    reserved.release()
     store(table, "a", bytes(50))
     with pytest.raises(KeyAlreadySetError):
         store(table, "a", bytes(50))
-    assert (1, 50, 100) == table.totals()
+    assert (1, room(50), LIMIT) == table.totals()
 
 
 @pytest.mark.parametrize("leave", ["evict", "clear", "expire", "replace"])
@@ -91,12 +117,11 @@ def test_an_object_that_goes_leaves_its_room(table: ObjectTable[bytes], leave: s
         table.clear()
     elif leave == "replace":
         table.evict("a")
-        store(table, "a", bytes(30))
-        with table.reserve(60) as room:
-            table.replace("a", bytes(60), room)
+        store(table, "a", b"")
+        replace(table, "a", bytes(60))
         table.evict("a")
-    store(table, "b", bytes(100))
     assert table.find("a") is None
+    assert (0, 0, LIMIT) == table.totals()
 
 
 def test_an_expired_object_is_absent_and_can_be_set_anew(table: ObjectTable[bytes]) -> None:
@@ -148,7 +173,8 @@ def test_a_watcher_that_was_taken_back_is_not_called(table: ObjectTable[bytes]) 
     assert calls == []
 
 
-def test_of_threads_that_fill_the_table_none_passes_the_bound(table: ObjectTable[bytes]) -> None:
+def test_of_threads_that_fill_the_table_none_passes_the_bound() -> None:
+    table = ObjectTable[bytes]("a test", room(*[7] * 14) + 2)
     together = threading.Barrier(8, timeout=30)
     stored: list[str] = []
 
@@ -166,22 +192,22 @@ def test_of_threads_that_fill_the_table_none_passes_the_bound(table: ObjectTable
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(stored) == 100 // 7
-    assert table.totals() == (14, 98, 100)
+    assert len(stored) == 14
+    assert table.totals() == (14, room(*[7] * 14), room(*[7] * 14) + 2)
 
 
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["set", "replace", "evict", "touch", "expire"]),
         st.sampled_from("abc"),
-        st.integers(0, 60),
+        st.integers(0, 600),
     )
 )
 
 
 @given(steps=STEPS)
 def test_any_order_of_calls_agrees_with_a_dict(steps: list[tuple[str, str, int]]) -> None:
-    table, model = ObjectTable[bytes]("here", 100), dict[str, int]()
+    table, model = ObjectTable[bytes]("here", LIMIT), dict[str, int]()
     for step, object_id, nbytes in steps:
         if step == "evict":
             table.evict(object_id)
@@ -194,20 +220,20 @@ def test_any_order_of_calls_agrees_with_a_dict(steps: list[tuple[str, str, int]]
         else:
             _change(table, model, step, object_id, nbytes)
         table.sweep()
-        assert (len(model), sum(model.values()), 100) == table.totals()
+        assert (len(model), room(*model.values()), LIMIT) == table.totals()
 
 
 def _change(
     table: ObjectTable[bytes], model: dict[str, int], step: str, object_id: str, nbytes: int
 ) -> None:
-    fits = sum(model.values()) + nbytes <= 100
+    fits = room(*model.values(), nbytes) <= LIMIT
     try:
-        with table.reserve(nbytes) as room:
+        with table.reserve(nbytes) as reserved:
             assert fits
             if step == "set":
-                table.set(object_id, bytes(nbytes), room)
+                table.set(object_id, bytes(nbytes), reserved)
             else:
-                table.replace(object_id, bytes(nbytes), room)
+                table.replace(object_id, bytes(nbytes), reserved)
         model[object_id] = nbytes
     except MediumFullError:
         assert not fits

@@ -16,7 +16,7 @@ from proxystore.serving.collection import collect_places
 from proxystore.serving.ending import let_go
 from proxystore.serving.launch import check_protocol, ensure_running
 from proxystore.serving.life import Life
-from proxystore.serving.objects import Entry, ObjectTable, Room, Totals
+from proxystore.serving.objects import OVERHEAD_NBYTES, Entry, ObjectTable, Room, Totals
 from proxystore.serving.place import (
     SOCKET_NBYTES,
     Announcement,
@@ -26,6 +26,7 @@ from proxystore.serving.place import (
 )
 
 __all__ = [
+    "OVERHEAD_NBYTES",
     "SOCKET_NBYTES",
     "Announcement",
     "Entry",

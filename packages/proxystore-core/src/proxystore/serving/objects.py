@@ -11,7 +11,10 @@ from typing import Generic, NamedTuple, Self, TypeVar
 
 from proxystore.errors import KeyAlreadySetError, KeyNotSetError, MediumFullError
 
-__all__ = ["Entry", "ObjectTable", "Room", "Totals"]
+__all__ = ["OVERHEAD_NBYTES", "Entry", "ObjectTable", "Room", "Totals"]
+
+OVERHEAD_NBYTES = 512
+"""What an object counts beyond its bytes: it takes 235 to 430, for its name, place and time."""
 
 DataT = TypeVar("DataT")
 
@@ -35,7 +38,7 @@ class Totals(NamedTuple):
 
     objects: int
     nbytes: int
-    """Bytes of the objects, and of the room that is reserved."""
+    """Bytes of the objects, with their overhead, and of the room that is reserved."""
     max_nbytes: int
 
 
@@ -45,20 +48,21 @@ class Room:
     Made by `ObjectTable.reserve`; leaving its ``with`` block gives back what was not used.
     """
 
-    __slots__ = ("_table", "nbytes")
+    __slots__ = ("_charged", "_table", "nbytes")
 
-    def __init__(self, table: ObjectTable[DataT], nbytes: int) -> None:
-        self._table = table
+    def __init__(self, table: ObjectTable[DataT], nbytes: int, charged: int) -> None:
+        self._table, self._charged = table, charged
         self.nbytes = nbytes
+        """Of the object."""
 
     def release(self) -> None:
         """Give the room back, if no object has taken it. Idempotent."""
         self._table._add_nbytes(-self.take())
 
     def take(self) -> int:
-        """How many bytes it had, which are the caller's to account for from now on."""
-        nbytes, self.nbytes = self.nbytes, 0
-        return nbytes
+        """How many bytes it holds, which are the caller's to account for from now on."""
+        charged, self._charged = self._charged, 0
+        return charged
 
     def __enter__(self) -> Self:
         return self
@@ -75,7 +79,7 @@ class ObjectTable(Generic[DataT]):
 
     Args:
         where: The table, as a user would recognise it, for errors.
-        max_nbytes: Bytes that the objects may have together.
+        max_nbytes: Bytes that the objects may have together, each with `OVERHEAD_NBYTES`.
     """
 
     def __init__(self, where: str, max_nbytes: int) -> None:
@@ -109,12 +113,13 @@ class ObjectTable(Generic[DataT]):
         Raises:
             MediumFullError: The table would have more than ``max_nbytes``.
         """
+        charged = nbytes + OVERHEAD_NBYTES
         with self._lock:
             self.sweep()
-            if self._nbytes + nbytes > self._max_nbytes:
+            if self._nbytes + charged > self._max_nbytes:
                 raise self._full(nbytes)
-            self._nbytes += nbytes
-        return Room(self, nbytes)
+            self._nbytes += charged
+        return Room(self, nbytes, charged)
 
     def set(self, object_id: str, data: DataT, room: Room, *, ttl: float | None = None) -> None:
         """Make the object, once.
@@ -146,7 +151,7 @@ class ObjectTable(Generic[DataT]):
             old = self.find(object_id)
             if old is None:
                 raise KeyNotSetError(object_id)
-            self._nbytes -= old.nbytes
+            self._nbytes -= old.nbytes + OVERHEAD_NBYTES
             self._store(object_id, data, room, old.expiry)
 
     def touch(self, object_id: str, ttl: float | None) -> bool:
@@ -202,7 +207,8 @@ class ObjectTable(Generic[DataT]):
                 self._watchers.pop(object_id, None)
 
     def _store(self, object_id: str, data: DataT, room: Room, expiry: float | None) -> None:
-        entry = Entry(data, room.take(), next(self._generations), expiry)
+        entry = Entry(data, room.nbytes, next(self._generations), expiry)
+        room.take()
         self._entries[object_id] = entry
         self._expect(object_id, expiry)
 
@@ -222,7 +228,7 @@ class ObjectTable(Generic[DataT]):
     def _remove(self, object_id: str) -> None:
         entry = self._entries.pop(object_id, None)
         if entry is not None:
-            self._nbytes -= entry.nbytes
+            self._nbytes -= entry.nbytes + OVERHEAD_NBYTES
 
     def _add_nbytes(self, nbytes: int) -> None:
         with self._lock:
