@@ -120,6 +120,22 @@ def test_a_process_that_stops_is_noticed_after_the_timeout(
 
 
 @pytest.mark.slow
+def test_closing_does_not_wait_for_a_process_that_is_stopped(
+    process_of: Find, eventually: Eventually, is_alive: Callable[[int], bool]
+) -> None:
+    connector = ZMQConnector()
+    pid = process_of(connector).pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        connector.close()
+        assert time.monotonic() - begun < 5
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert eventually(lambda: not is_alive(pid))
+
+
+@pytest.mark.slow
 def test_a_slow_process_completes_a_large_object(process_of: Find) -> None:
     with ZMQConnector(timeout=5) as connector:
         pid = process_of(connector).pid

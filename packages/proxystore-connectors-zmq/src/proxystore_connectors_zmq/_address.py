@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
@@ -67,7 +67,11 @@ class Address(NamedTuple):
         Raises:
             ConfigError: It is not ``zmq://[host:port]/namespace``, or an option of it is wrong.
         """
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            # With neither the URL nor the cause, for both may hold a password.
+            raise ConfigError("a zmq URL", "its host cannot be read") from None
         if "@" in parts.netloc:
             # It is not repeated, for it may hold a password.
             raise ConfigError("a zmq URL", "it names a user, and there is none to log in as")
@@ -77,44 +81,61 @@ class Address(NamedTuple):
         return cls(parts.path[1:], parts.netloc or None, **options).checked()
 
     def checked(self) -> Self:
-        """This address.
+        """This address, with a whole number of bytes.
 
         Raises:
             ConfigError: One of its values is wrong.
         """
         if self.secret is not None:
             check_reference(self.secret, "secret")
-        if self.home is not None:
-            _check_home(self.home)
-        if self.node is not None:
-            try:
-                Node.parse(self.node)
-            except ValueError as error:
-                raise ConfigError(f"option node={self.node!r}", str(error)) from error
-        _check_positive("timeout", self.timeout)
-        if self.max_nbytes is not None:
-            _check_positive("max_nbytes", self.max_nbytes)
-        return self
+        _check_text("home", self.home, _check_home)
+        _check_text("node", self.node, Node.parse)
+        _check_positive("timeout", self.timeout, "seconds")
+        if self.max_nbytes is None:
+            return self
+        _check_positive("max_nbytes", self.max_nbytes, "bytes")
+        if self.max_nbytes != int(self.max_nbytes):
+            raise _wrong("max_nbytes", self.max_nbytes, "it is a whole number of bytes")
+        return self._replace(max_nbytes=int(self.max_nbytes))
+
+
+def _number(text: str) -> float:
+    """1e9 too, and whole numbers as they are, however large."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
 
 
 # What `from_url` makes of text, for the options that a URL has after its question mark.
-_READ: dict[str, Any] = {"max_nbytes": int, "node": str, "secret": str, "timeout": float}
+_READ: dict[str, Any] = {"max_nbytes": _number, "node": str, "secret": str, "timeout": float}
 _DEFAULTS = Address._field_defaults
 
 
-def _check_home(home: str) -> None:
+def _check_text(name: str, value: str | None, check: Callable[[str], object]) -> None:
+    if value is None:
+        return
+    if type(value) is not str:
+        raise _wrong(name, value, "it is text, or None")
     try:
-        _, port = split_address(home)
+        check(value)
     except ValueError as error:
-        raise ConfigError(f"option home={home!r}", str(error)) from error
-    if not port:
-        raise ConfigError(f"option home={home!r}", "nobody listens on port 0")
+        raise _wrong(name, value, str(error)) from error
 
 
-def _check_positive(name: str, value: float) -> None:
+def _check_home(home: str) -> None:
+    if not split_address(home)[1]:
+        raise ValueError("nobody listens on port 0")
+
+
+def _check_positive(name: str, value: float, unit: str) -> None:
     try:
         valid = math.isfinite(value) and value > 0
-    except TypeError:
+    except (TypeError, OverflowError):
         valid = False
     if not valid:
-        raise ConfigError(f"option {name}={value!r} of connector 'zmq'", "it is greater than 0")
+        raise _wrong(name, value, f"it is a number of {unit} greater than 0, and not without end")
+
+
+def _wrong(name: str, value: object, found: str) -> ConfigError:
+    return ConfigError(f"option {name}={value!r} of connector 'zmq'", found)

@@ -67,6 +67,7 @@ def connect(
     socket.rcvhwm = _QUEUED_MESSAGES
     socket.rcvtimeo = socket.sndtimeo = _SLICE_MS
     socket.reconnect_ivl = -1
+    socket.ipv6 = "[" in endpoint.url
     if endpoint.keys is not None:
         endpoint.keys.join(socket)
         socket.heartbeat_ivl = _HEARTBEAT_MS

@@ -25,7 +25,7 @@ from proxystore_connectors_zmq._wire import (
     pieces_of,
 )
 
-__all__ = ["Client", "Found"]
+__all__ = ["END", "Client", "Found"]
 
 T = TypeVar("T")
 
@@ -35,7 +35,8 @@ _AHEAD = 4
 _LOSS_SECONDS = 1.0
 """A wait goes on over a new connection, unless that one is lost as soon as this."""
 _LET_GO_SECONDS = 10.0
-_ALL = (1 << 64) - 1
+END = (1 << 64) - 1
+"""Past the end of any object."""
 
 
 class Found(NamedTuple):
@@ -116,7 +117,7 @@ class Client:
         return self._store(Op.REPLACE, object_id, payload, None).status is not Status.ABSENT
 
     def get(
-        self, object_ids: Sequence[str], offset: int = 0, nbytes: int = _ALL
+        self, object_ids: Sequence[str], offset: int = 0, nbytes: int = END
     ) -> list[Found]:
         """Objects, or those bytes of them."""
 

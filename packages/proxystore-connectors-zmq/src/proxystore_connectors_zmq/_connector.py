@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -28,7 +29,7 @@ from proxystore.secrets import generate_secret
 from proxystore.serving import Place, let_go
 from proxystore.serving.addresses import join_address, listening_address
 from proxystore_connectors_zmq._address import DEFAULT_TIMEOUT, Address
-from proxystore_connectors_zmq._client import Client, Found
+from proxystore_connectors_zmq._client import END, Client, Found
 from proxystore_connectors_zmq._processes import HOME, Processes, is_where
 
 __all__ = ["ZMQConnector", "ZMQKey"]
@@ -140,12 +141,12 @@ class ZMQConnector(Connector[ZMQKey]):
 
     def _listen(self) -> None:
         """Start the owner's store process at once, for its port belongs to the config."""
-        if self._processes.address.secret is None:
-            generate_secret("zmq")
         try:
+            if self._processes.address.secret is None:
+                generate_secret("zmq")
             found = self._processes.start()
         except BaseException:
-            self._processes.place.disown()
+            let_go(self._processes.place, self._processes.release)
             raise
         self._processes.address = self._processes.address._replace(home=found.address)
 
@@ -261,7 +262,7 @@ class ZMQConnector(Connector[ZMQKey]):
     @_while_open
     def get_range(self, key: ZMQKey, offset: int, length: int) -> BytesLike | None:
         check_range(offset, length)
-        return self._read(key, offset, length).data
+        return self._read(key, min(offset, END), min(length, END)).data
 
     @_while_open
     def exists(self, key: ZMQKey) -> bool:
@@ -296,7 +297,7 @@ class ZMQConnector(Connector[ZMQKey]):
 
     @_while_open
     def wait(self, key: ZMQKey, timeout: float | None = None) -> bool:
-        return self._at(key).wait(key.id, timeout)
+        return self._at(key).wait(key.id, _checked_seconds(timeout))
 
     @_while_open
     def touch(self, key: ZMQKey, ttl: float | None) -> bool:
@@ -352,6 +353,26 @@ def _checked(key: Any) -> ZMQKey:
     if not (texts and is_id(object_id) and is_where(where)):
         raise InvalidKeyError(repr(key), _EXPECTED)
     return key
+
+
+def _checked_seconds(timeout: float | None) -> float | None:
+    """How long to wait, which threads can do for 292 years at most.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is not a number.
+    """
+    if timeout is None:
+        return None
+    expected = f"timeout is a number of seconds, or None, not {timeout!r}."
+    try:
+        # Neither holds for a NaN.
+        is_number = timeout >= 0 or timeout < 0
+    except TypeError as error:
+        raise TypeError(expected) from error
+    if not is_number:
+        raise ValueError(expected)
+    return min(timeout, threading.TIMEOUT_MAX)
 
 
 def _checked_port(port: int | None) -> int:

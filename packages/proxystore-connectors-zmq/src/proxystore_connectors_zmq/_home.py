@@ -31,6 +31,7 @@ class Home:
         self._socket = context.socket(zmq.DEALER)
         self._socket.linger = 0
         keys.join(self._socket)
+        self._socket.ipv6 = "[" in address
         self._socket.connect(f"tcp://{address}")
         self._heard = time.monotonic()
         self._socket.send(self._hello)

@@ -11,12 +11,21 @@ from typing import NamedTuple
 
 import zmq
 
-from proxystore.errors import MediumGoneError, ObjectOnOtherHostError
+from proxystore.errors import (
+    ConnectorUnavailableError,
+    MediumGoneError,
+    ObjectOnOtherHostError,
+)
 from proxystore.host.forks import remake_in_child
 from proxystore.host.home import home
 from proxystore.host.node import Node, this_node
 from proxystore.serving import Announcement, Owner, Place, check_protocol, ensure_running
-from proxystore.serving.addresses import address_towards, split_address
+from proxystore.serving.addresses import (
+    address_towards,
+    join_address,
+    resolve,
+    split_address,
+)
 from proxystore_connectors_zmq._address import Address
 from proxystore_connectors_zmq._channel import Endpoint
 from proxystore_connectors_zmq._client import Client
@@ -154,13 +163,15 @@ class Processes:
         if address:
             name = self.place.namespace if where == HOME else parts.instance
             title = f"{self.place!r} at {address}"
-            return Endpoint(f"tcp://{address}", title, name, self._keys(title))
+            return Endpoint(f"tcp://{_numeric(address)}", title, name, self._keys(title))
         self._require_node()
         raise self._gone("the store process that had the object has ended")
 
+    def _secret(self) -> str:
+        return self.address.secret or f"file:{home() / 'secrets' / 'zmq'}"
+
     def _keys(self, needed_by: str) -> Keys:
-        reference = self.address.secret or f"file:{home() / 'secrets' / 'zmq'}"
-        return Keys.read(reference, needed_by)
+        return Keys.read(self._secret(), needed_by)
 
     def _running(self) -> Announcement:
         self._require_node()
@@ -178,14 +189,15 @@ class Processes:
             raise self._gone("its owner has closed it, or died")
         if address.home is None:
             return Options(address.max_nbytes)
-        secret = address.secret or f"file:{home() / 'secrets' / 'zmq'}"
+        # Here, where it can be told to the user.
+        self._keys(repr(self.place))
         host, port = split_address(address.home)
         if owner is Owner.LIVES:
-            return Options(address.max_nbytes, host, port, secret)
+            return Options(address.max_nbytes, host, port, self._secret())
         # Here or nowhere: a process without a home would end at once.
         self.at(HOME).hello()
         own = address_towards(host, port)
-        return Options(address.max_nbytes, own, 0, secret, address.home)
+        return Options(address.max_nbytes, own, 0, self._secret(), _numeric(address.home))
 
     def _require_node(self) -> None:
         node = self.address.node
@@ -208,6 +220,19 @@ class _Parts(NamedTuple):
     def of(cls, where: str) -> _Parts:
         match = _matches.fullmatch(where)
         return cls("", None) if match is None else cls(match["instance"], match["address"])
+
+
+def _numeric(address: str) -> str:
+    """``address``, with the number of its host, for libzmq would look for it for ever."""
+    host, port = split_address(address)
+    try:
+        return join_address(resolve(host), port)
+    except OSError as error:
+        raise ConnectorUnavailableError(
+            address,
+            f"{host} does not resolve on host {this_node().host!r} ({error.strerror})",
+            "See that the URL or config is right, and that this node knows the other one's name.",
+        ) from error
 
 
 def _where(found: Announcement) -> str:

@@ -66,10 +66,15 @@ class Server:
         self._socket.heartbeat_ivl = _HEARTBEAT_MS
         self._socket.heartbeat_timeout = 3 * _HEARTBEAT_MS
         asked = join_address(options.host or "", options.port or "*")
+        self._socket.ipv6 = "[" in asked
         try:
             self._socket.bind(f"tcp://{asked}")
         except zmq.ZMQError as error:
-            raise SystemExit(f"Cannot listen on {asked}: {error}.") from None
+            self._life.fail(
+                f"it cannot listen on {asked} ({zmq.strerror(error.errno)})",
+                "Give an address of this node and a port that nobody uses, or no port for any "
+                "that is free.",
+            )
         if options.home is not None:
             self._home = Home(self._context, options.home, self._life.place.namespace, keys)
         return str(self._socket.get_string(zmq.LAST_ENDPOINT)).removeprefix("tcp://")
