@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +159,64 @@ def test_a_slow_process_completes_a_large_object(process_of: Find) -> None:
             done.set()
             stuttering.join()
         assert bytes(found or b"") == data, "the object came back different"
+
+
+@pytest.fixture
+def crowded(process_of: Find) -> Iterator[tuple[ZMQConnector, Callable[[], None]]]:
+    """A connector whose process, stopped, has no place for another client, and what ends that."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    crowd: list[socket.socket] = []
+    with ZMQConnector(timeout=20.0) as connector:
+        found = process_of(connector)
+
+        def go_on() -> None:
+            while crowd:
+                crowd.pop().close()
+            os.kill(found.pid, signal.SIGCONT)
+
+        os.kill(found.pid, signal.SIGSTOP)
+        path = Place("zmq", connector.config()["namespace"]).file(found.instance)
+        try:
+            with pytest.raises(BlockingIOError):
+                while True:
+                    crowd.append(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+                    crowd[-1].setblocking(False)
+                    crowd[-1].connect(path)
+            yield connector, go_on
+        finally:
+            go_on()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", ["get", "put", "set", "evict", "wait"])
+def test_who_finds_no_place_at_a_process_that_lives_gets_one_later(
+    crowded: tuple[ZMQConnector, Callable[[], None]], call: str
+) -> None:
+    connector, go_on = crowded
+    key = connector.new_key("awaited")
+    with ZMQConnector.from_config(connector.config()) as late, ThreadPoolExecutor(1) as pool:
+        arguments: dict[str, Any] = {"put": (b"x",), "set": (key, b"x"), "wait": (key, 20)}
+        answer = pool.submit(getattr(late, call), *arguments.get(call, (key,)))
+        with pytest.raises(TimeoutError):
+            answer.result(0.3)
+        go_on()
+        if call == "wait":
+            connector.set(key, b"x")
+        answer.result(30)
+
+
+@pytest.mark.slow
+def test_who_finds_no_place_for_all_its_timeout_is_told_that_the_process_lives(
+    crowded: tuple[ZMQConnector, Callable[[], None]],
+) -> None:
+    key = crowded[0].new_key("a")
+    with ZMQConnector.from_config({**crowded[0].config(), "timeout": 0.1}) as late:
+        for call in (late.get, late.evict):
+            with pytest.raises(ConnectorUnavailableError, match=r"no place.* for 0\.1 s") as caught:
+                call(key)
+            assert not isinstance(caught.value, MediumGoneError)
 
 
 # --- The connection -----------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -34,6 +34,10 @@ _EVENT = struct.Struct("=H")
 _numbers = itertools.count()
 
 
+def _never() -> bool:
+    return False
+
+
 class Endpoint(NamedTuple):
     """Where a store process can be reached."""
 
@@ -44,6 +48,8 @@ class Endpoint(NamedTuple):
     """The instance or namespace that must answer, where another process may by now."""
     keys: Keys | None = None
     """For connections between nodes."""
+    is_served: Callable[[], bool] = _never
+    """Whether the process is known to live, so that who does not get in can come again."""
 
 
 class LostError(ConnectionError):
@@ -51,11 +57,12 @@ class LostError(ConnectionError):
 
     Args:
         refused: It ended before the two sides had agreed to talk.
+        begun: There was one; otherwise nothing was done.
     """
 
-    def __init__(self, *, refused: bool = False) -> None:
-        super().__init__(refused)
-        self.refused = refused
+    def __init__(self, *, refused: bool = False, begun: bool = True) -> None:
+        super().__init__(refused, begun)
+        self.refused, self.begun = refused, begun
 
 
 def connect(
@@ -99,7 +106,7 @@ def check(monitor: zmq.Socket[bytes]) -> None:
     while int(monitor.get(zmq.EVENTS)) & zmq.POLLIN:
         event = _EVENT.unpack_from(monitor.recv_multipart()[0])[0]
         if event & _LOSSES:
-            raise LostError(refused=refused)
+            raise LostError(refused=refused, begun=event != zmq.Event.CLOSED)
         # Its end is told next.
         refused = True
 

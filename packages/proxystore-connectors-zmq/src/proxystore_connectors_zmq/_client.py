@@ -35,6 +35,7 @@ _AHEAD = 4
 _LOSS_SECONDS = 1.0
 """A wait goes on over a new connection, unless that one is lost as soon as this."""
 _LET_GO_SECONDS = 10.0
+_CROWD_SECONDS = 0.01
 END = (1 << 64) - 1
 """Past the end of any object."""
 
@@ -156,6 +157,9 @@ class Client:
             try:
                 return self._waits.wait(object_id, left)
             except LostError as error:
+                if self._is_crowded(error):
+                    time.sleep(_CROWD_SECONDS)
+                    continue
                 now = time.monotonic()
                 if now - last_loss < _LOSS_SECONDS:
                     raise self._gone(error) from error
@@ -241,17 +245,31 @@ class Client:
     # --- Connections ------------------------------------------------------------
 
     def _over_channel(self, work: Callable[[Channel], T], *, again: bool) -> T:
-        try:
-            return self._once(work)
-        except LostError as error:
-            # The others that are idle went to the same process.
-            self._drop_idle()
-            if not again:
-                raise self._gone(error) from error
-        try:
-            return self._once(work)
-        except LostError as error:
-            raise self._gone(error) from error
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                return self._once(work)
+            except LostError as error:
+                # The others that are idle went to the same process.
+                self._drop_idle()
+                if self._is_crowded(error):
+                    self._come_again(deadline)
+                elif again:
+                    again = False
+                else:
+                    raise self._gone(error) from error
+
+    def _is_crowded(self, error: LostError) -> bool:
+        """Whether a connection was refused by a process that lives: its queue is full."""
+        return not error.begun and self._endpoint.is_served()
+
+    def _come_again(self, deadline: float) -> None:
+        if time.monotonic() > deadline:
+            raise self._unavailable(
+                f"there was no place among those who wait for it, for {self._timeout:g} s",
+                "See whether its node is overloaded, or give the connector a longer timeout.",
+            )
+        time.sleep(_CROWD_SECONDS)
 
     def _once(self, work: Callable[[Channel], T]) -> T:
         channel = self._idle_channel() or self._open()

@@ -7,6 +7,7 @@ import re
 import sys
 import threading
 import time
+from functools import partial
 from typing import NamedTuple
 
 import zmq
@@ -158,7 +159,8 @@ class Processes:
         parts = _Parts.of(where)
         socket = self.place.file(parts.instance)
         if where != HOME and os.path.exists(socket):
-            return Endpoint(f"ipc://{socket}", repr(self.place))
+            is_served = partial(_is_served, self.place, socket)
+            return Endpoint(f"ipc://{socket}", repr(self.place), is_served=is_served)
         address = self.address.home if where == HOME else parts.address
         if address:
             name = self.place.namespace if where == HOME else parts.instance
@@ -220,6 +222,11 @@ class _Parts(NamedTuple):
     def of(cls, where: str) -> _Parts:
         match = _matches.fullmatch(where)
         return cls("", None) if match is None else cls(match["instance"], match["address"])
+
+
+def _is_served(place: Place, socket: str) -> bool:
+    # Another process may be in its place, which begins by removing the socket.
+    return place.is_served() and os.path.exists(socket)
 
 
 def _numeric(address: str) -> str:
