@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from proxystore.serving import Announcement, Place
-from proxystore_connectors_zmq import ZMQConnector
+from proxystore_connectors_zmq import ZMQConnector, ZMQKey
 
 # How quickly examples come is no claim: a server is asked for each, on a busy machine.
 settings.register_profile(
@@ -129,6 +129,11 @@ class Forwarder:
     def cut(self, *limits: int | None) -> None:
         """Let the next connections carry that many bytes back and forth; `None` for any."""
         self._limits = list(limits)
+
+    def leads_to(self, key: ZMQKey) -> ZMQKey:
+        """The key, for who goes by this port."""
+        instance = key.where.partition("@")[0]
+        return key._replace(where=f"{instance}@127.0.0.1:{self.port}")
 
     def close(self) -> None:
         self._listener.close()

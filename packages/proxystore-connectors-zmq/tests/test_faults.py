@@ -59,12 +59,21 @@ def test_objects_survive_kill_9_of_their_writer(connector: ZMQConnector) -> None
 def test_objects_of_a_killed_process_are_gone_and_not_merely_absent(
     connector: ZMQConnector, process_of: Find
 ) -> None:
-    key = connector.put(b"lost")
+    put, made = connector.put(b"lost"), connector.new_key("lost")
+    connector.set(made, b"lost")
     os.kill(process_of(connector).pid, signal.SIGKILL)
-    for call in (connector.get, connector.exists, connector.wait):
-        with pytest.raises(MediumGoneError, match=r"has ended|of host"):
-            call(key)
-    connector.evict(key)
+    for restarted in (False, True):
+        for key in (put, made):
+            for call in (connector.get, connector.exists, connector.wait, connector.generation):
+                with pytest.raises(MediumGoneError, match=r"ended.* with it"):
+                    call(key)
+            connector.evict(key)
+        with pytest.raises(MediumGoneError, match=r"ended.* with it"):
+            connector.set(made, b"in vain")
+        if not restarted:
+            connector.put(b"so that another process is started")
+    assert made != connector.new_key("lost")
+    connector.set(connector.new_key("lost"), b"anew")
 
 
 def test_a_killed_process_is_replaced_by_the_next_put(
@@ -226,9 +235,9 @@ def test_a_get_that_is_cut_in_the_middle_is_completed_on_another_connection(
     networked: ZMQConnector, far: ZMQConnector, forwarder: Any
 ) -> None:
     data = os.urandom(8 << 20)
-    networked.set(networked.new_key("large"), data)
+    key = forwarder.leads_to(networked.put(data))
     forwarder.cut(3 << 20, None)
-    found = far.get(far.new_key("large"))
+    found = far.get(key)
     assert bytes(found or b"") == data, "the object came back different"
     assert forwarder.connections == 2
 
@@ -236,7 +245,7 @@ def test_a_get_that_is_cut_in_the_middle_is_completed_on_another_connection(
 def test_a_set_that_is_cut_in_the_middle_says_so_and_sets_nothing(
     networked: ZMQConnector, far: ZMQConnector, forwarder: Any
 ) -> None:
-    key = far.new_key("large")
+    key = forwarder.leads_to(networked.new_key("large"))
     forwarder.cut(3 << 20)
     with pytest.raises(ConnectorUnavailableError, match="the connection ended"):
         far.set(key, os.urandom(8 << 20))
@@ -248,21 +257,22 @@ def test_a_set_that_is_cut_in_the_middle_says_so_and_sets_nothing(
 def test_a_connection_that_was_cut_while_idle_is_not_used(
     networked: ZMQConnector, far: ZMQConnector, forwarder: Any
 ) -> None:
-    networked.set(networked.new_key("a"), b"x")
+    key = forwarder.leads_to(networked.put(b"x"))
     forwarder.cut(900, None)
     for _ in range(30):
-        assert b"x" == bytes(far.get(far.new_key("a")) or b"")
+        assert b"x" == bytes(far.get(key) or b"")
     assert forwarder.connections >= 2
 
 
 def test_a_wait_goes_on_when_its_connection_is_cut(
     networked: ZMQConnector, far: ZMQConnector, forwarder: Any
 ) -> None:
-    key = far.new_key("awaited")
+    key = networked.new_key("awaited")
     outcome: list[bool] = []
     # Enough for the handshake and the question.
     forwarder.cut(900, None)
-    waiting = threading.Thread(target=lambda: outcome.append(far.wait(key, timeout=30)))
+    far_key = forwarder.leads_to(key)
+    waiting = threading.Thread(target=lambda: outcome.append(far.wait(far_key, timeout=30)))
     waiting.start()
     networked.set(key, b"here")
     waiting.join(30)
@@ -283,7 +293,17 @@ def test_a_port_where_nobody_listens_is_reported(networked: ZMQConnector) -> Non
 def test_a_port_where_another_namespace_is_by_now_is_reported(networked: ZMQConnector) -> None:
     with ZMQConnector.from_config({**networked.config(), "namespace": "another"}) as other:
         with pytest.raises(MediumGoneError, match="another store process is in its place"):
-            other.exists(other.new_key("a"))
+            other.new_key("a")
+
+
+def test_a_key_of_a_process_whose_port_another_one_has_by_now_is_reported(
+    networked: ZMQConnector, far: ZMQConnector, forwarder: Any
+) -> None:
+    key = forwarder.leads_to(networked.put(b"x"))
+    dead = key._replace(where="deadbeef" + key.where[8:])
+    assert b"x" == bytes(far.get(key) or b"")
+    with pytest.raises(MediumGoneError, match="another store process is in its place"):
+        far.get(dead)
 
 
 # --- Who is let in --------------------------------------------------------------------

@@ -22,7 +22,7 @@ class Conversation:
 
     def __init__(self, max_nbytes: int = 1 << 30) -> None:
         self.table = ObjectTable[Pieces]("a test", max_nbytes)
-        self.service = Service(self.table, frozenset({"name"}), self.said)
+        self.service = Service(self.table, frozenset({"name"}), "where it is", self.said)
         self.replies: list[tuple[bytes, Reply, bytes]] = []
 
     def said(self, client: bytes, reply: Reply, pieces: Sequence[Piece] = ()) -> None:
@@ -126,7 +126,8 @@ def test_a_farewell_goes_to_those_that_wait_and_to_other_nodes(talk: Conversatio
 
 
 def test_another_process_name_is_refused(talk: Conversation) -> None:
-    assert Status.OK is talk.ask(Op.HELLO, "name").status
+    reply = talk.ask(Op.HELLO, "name")
+    assert (Status.OK, b"where it is") == (reply.status, bytes(reply.data))
     assert Status.REFUSED is talk.ask(Op.HELLO, "another").status
 
 

@@ -22,6 +22,7 @@ from proxystore_connectors_zmq._wire import (
     Reply,
     Request,
     Status,
+    is_where,
     pieces_of,
 )
 
@@ -165,9 +166,9 @@ class Client:
                     raise self._gone(error) from error
                 last_loss = now
 
-    def hello(self) -> None:
-        """Return if the process is there, and is the one that is meant."""
-        self._over_channel(self._greet, again=True)
+    def hello(self) -> str:
+        """What keys say of the process, if it is the one that is meant."""
+        return self._over_channel(self._greet, again=True)
 
     def release(self) -> None:
         """Have the process see that its owner is gone. Waits for no answer: it may have stopped."""
@@ -302,19 +303,26 @@ class Client:
     def _open(self) -> Channel:
         channel = Channel(self._context, self._endpoint, self._timeout)
         try:
-            self._greet(channel)
+            # Where it may be another one by now.
+            if self._endpoint.name:
+                self._greet(channel)
         except BaseException:
             channel.close()
             raise
         return channel
 
-    def _greet(self, channel: Channel) -> None:
-        """See that the process is the one that is meant, where it may be another."""
-        if self._endpoint.name:
-            number = channel.number()
-            channel.send(Request(Op.HELLO, number, self._endpoint.name))
-            if channel.receive(number).status is not Status.OK:
-                raise self._ended("another store process is in its place")
+    def _greet(self, channel: Channel) -> str:
+        number = channel.number()
+        channel.send(Request(Op.HELLO, number, self._endpoint.name))
+        reply = channel.receive(number)
+        if reply.status is not Status.OK:
+            raise self._ended(
+                "it has ended, and its objects with it: another store process is in its place"
+            )
+        where = str(reply.data, "ascii", "replace")
+        if not is_where(where):
+            raise self._unavailable("it does not say where it is")
+        return where
 
     def _drop_idle(self) -> None:
         while self._idle:

@@ -30,7 +30,8 @@ from proxystore.serving import Place, let_go
 from proxystore.serving.addresses import join_address, listening_address
 from proxystore_connectors_zmq._address import DEFAULT_TIMEOUT, Address
 from proxystore_connectors_zmq._client import END, Client, Found
-from proxystore_connectors_zmq._processes import HOME, Processes, is_where
+from proxystore_connectors_zmq._processes import Processes
+from proxystore_connectors_zmq._wire import is_where
 
 __all__ = ["ZMQConnector", "ZMQKey"]
 
@@ -44,9 +45,8 @@ class ZMQKey(NamedTuple):
 
     id: str
     """1 to 64 characters of ``[A-Za-z0-9_-]``."""
-    where: str = HOME
-    """The store process that has it, ``instance`` or ``instance@host:port``; empty for
-    the one on the owner's node."""
+    where: str
+    """The store process that has it, ``instance`` or ``instance@host:port``."""
 
 
 _EXPECTED = (
@@ -276,8 +276,13 @@ class ZMQConnector(Connector[ZMQKey]):
 
     @_while_open
     def new_key(self, object_id: str | None = None) -> ZMQKey:
-        """As `Deferrable.new_key`. Its object will be on the owner's node."""
-        return _checked(ZMQKey(fresh_id() if object_id is None else object_id))
+        """As `Deferrable.new_key`. Its object will be on the owner's node.
+
+        In the store process that runs there now, which is started if there is none: if
+        it dies, so does the key. Costs a look at a file, or a question to that node.
+        """
+        name = fresh_id() if object_id is None else object_id
+        return _checked(ZMQKey(name, self._processes.home()))
 
     @_while_open
     def set(self, key: ZMQKey, payload: Payload, *, ttl: float | None = None) -> None:

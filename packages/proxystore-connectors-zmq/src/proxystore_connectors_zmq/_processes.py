@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import threading
 import time
 from functools import partial
-from typing import NamedTuple
 
 import zmq
 
@@ -32,22 +30,15 @@ from proxystore_connectors_zmq._channel import Endpoint
 from proxystore_connectors_zmq._client import Client
 from proxystore_connectors_zmq._curve import Keys
 from proxystore_connectors_zmq._options import Options, command
-from proxystore_connectors_zmq._wire import PROTOCOL
+from proxystore_connectors_zmq._wire import PROTOCOL, where_of
 
-__all__ = ["HOME", "Processes", "is_where"]
-
-HOME = ""
-"""Where objects are whose keys were made before them: on the owner's node."""
+__all__ = ["Processes"]
 
 _MAX_SOCKETS = 16384
 _DEATH_SECONDS = 1.0
 _POLL_SECONDS = 0.002
-_matches = re.compile(r"(?P<instance>[A-Za-z0-9_-]{8})(?:@(?P<address>[\[\]A-Za-z0-9.:-]{3,255}))?")
-
-
-def is_where(text: str) -> bool:
-    """Whether ``text`` can be the second field of a key."""
-    return text == HOME or _matches.fullmatch(text) is not None
+_HOME = ""
+"""In place of where the process on the owner's node is, until it has said so."""
 
 
 class Processes:
@@ -104,10 +95,20 @@ class Processes:
         """
         client = self._clients.get(where)
         if client is None:
-            if where == HOME and self._is_home_here():
-                return self.here()[1]
             client = self._connected(where, self._endpoint(where))
         return client
+
+    def home(self) -> str:
+        """Where objects are whose keys are made before them: the process on the owner's node.
+
+        Raises:
+            MediumGoneError: The owner has closed the namespace, or died.
+            ObjectOnOtherHostError: It is on another node, which cannot be reached.
+            ConnectorUnavailableError: It could not be started, or reached.
+        """
+        if self.address.home is None or self.place.owner() is not Owner.GONE:
+            return _where(self._running())
+        return self.at(_HOME).hello()
 
     def leave(self, where: str) -> bool:
         """Let go of the process at ``where`` if it has ended, so that the next use starts another.
@@ -152,22 +153,19 @@ class Processes:
                 self._clients[where] = Client(self._context, endpoint, self.address.timeout)
             return self._clients[where]
 
-    def _is_home_here(self) -> bool:
-        return self.address.home is None or self.place.owner() is not Owner.GONE
-
     def _endpoint(self, where: str) -> Endpoint:
-        parts = _Parts.of(where)
-        socket = self.place.file(parts.instance)
-        if where != HOME and os.path.exists(socket):
+        instance, _, address = where.partition("@")
+        socket = self.place.file(instance)
+        if where != _HOME and os.path.exists(socket):
             is_served = partial(_is_served, self.place, socket)
             return Endpoint(f"ipc://{socket}", repr(self.place), is_served=is_served)
-        address = self.address.home if where == HOME else parts.address
+        if where == _HOME:
+            instance, address = self.place.namespace, self.address.home or ""
         if address:
-            name = self.place.namespace if where == HOME else parts.instance
             title = f"{self.place!r} at {address}"
-            return Endpoint(f"tcp://{_numeric(address)}", title, name, self._keys(title))
+            return Endpoint(f"tcp://{_numeric(address)}", title, instance, self._keys(title))
         self._require_node()
-        raise self._gone("the store process that had the object has ended")
+        raise self._gone("the store process that it was in has ended, and its objects with it")
 
     def _secret(self) -> str:
         return self.address.secret or f"file:{home() / 'secrets' / 'zmq'}"
@@ -197,7 +195,7 @@ class Processes:
         if owner is Owner.LIVES:
             return Options(address.max_nbytes, host, port, self._secret())
         # Here or nowhere: a process without a home would end at once.
-        self.at(HOME).hello()
+        self.home()
         own = address_towards(host, port)
         return Options(address.max_nbytes, own, 0, self._secret(), _numeric(address.home))
 
@@ -212,16 +210,6 @@ class Processes:
             found,
             "Keep the store that made it open until every proxy of it has been used.",
         )
-
-
-class _Parts(NamedTuple):
-    instance: str
-    address: str | None
-
-    @classmethod
-    def of(cls, where: str) -> _Parts:
-        match = _matches.fullmatch(where)
-        return cls("", None) if match is None else cls(match["instance"], match["address"])
 
 
 def _is_served(place: Place, socket: str) -> bool:
@@ -243,4 +231,4 @@ def _numeric(address: str) -> str:
 
 
 def _where(found: Announcement) -> str:
-    return f"{found.instance}@{found.address}" if found.address else found.instance
+    return where_of(found.instance, found.address)

@@ -18,7 +18,7 @@ from proxystore_connectors_zmq._curve import Keys, guard
 from proxystore_connectors_zmq._home import Home
 from proxystore_connectors_zmq._options import Options
 from proxystore_connectors_zmq._service import Piece, Service
-from proxystore_connectors_zmq._wire import CHUNK_NBYTES, PROTOCOL, Reply
+from proxystore_connectors_zmq._wire import CHUNK_NBYTES, PROTOCOL, Reply, where_of
 
 _TICK_MS = 500
 _FAREWELL_MS = 500
@@ -55,7 +55,8 @@ class Server:
             f"{life.place!r} of this node", options.max_nbytes or usable_nbytes() // _MEMORY_SHARE
         )
         names = {life.instance, *([life.place.namespace] if life.is_home else [])}
-        self._service = Service(self._table, frozenset(names), self._send)
+        where = where_of(life.instance, address)
+        self._service = Service(self._table, frozenset(names), where, self._send)
         life.announce(address, PROTOCOL)
 
     def _listen(self, options: Options) -> str:
@@ -71,7 +72,7 @@ class Server:
             self._socket.bind(f"tcp://{asked}")
         except zmq.ZMQError as error:
             self._life.fail(
-                f"it cannot listen on {asked} ({zmq.strerror(error.errno)})",
+                f"it cannot listen on {asked} ({zmq.strerror(error.errno or 0)})",
                 "Give an address of this node and a port that nobody uses, or no port for any "
                 "that is free.",
             )

@@ -63,11 +63,15 @@ class Service:
     Args:
         table: Where the objects are.
         names: What this process answers to: its instance, and its namespace if it is home.
+        where: What keys of its objects say.
         send: Takes the replies.
     """
 
-    def __init__(self, table: ObjectTable[Pieces], names: frozenset[str], send: Send) -> None:
+    def __init__(
+        self, table: ObjectTable[Pieces], names: frozenset[str], where: str, send: Send
+    ) -> None:
         self._table, self._names, self._send = table, names, send
+        self._where = where.encode("ascii")
         self._uploads: dict[tuple[bytes, int], _Upload] = {}
         self._waits: dict[tuple[bytes, int], _Wait] = {}
         self._dependants: dict[bytes, float] = {}
@@ -258,7 +262,7 @@ class Service:
             return Reply(Status.REFUSED, request.number)
         if request.a:
             self._dependants[client] = time.monotonic()
-        return Reply(Status.OK, request.number)
+        return Reply(Status.OK, request.number, data=self._where)
 
     def _released(self, client: bytes, request: Request, pieces: list[Piece]) -> Reply:
         self.released = True

@@ -8,6 +8,7 @@ of both stay what they are in every version, so that two versions can tell.
 from __future__ import annotations
 
 import enum
+import re
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -23,7 +24,9 @@ __all__ = [
     "Reply",
     "Request",
     "Status",
+    "is_where",
     "pieces_of",
+    "where_of",
 ]
 
 PROTOCOL = 1
@@ -34,6 +37,7 @@ CHUNK_NBYTES = 2 << 20
 """How much of a large object travels in one message. Smaller is slower (1 MB: by half at
 100 MB); larger leaves the caches and holds more memory on its way."""
 
+_matches = re.compile(r"[A-Za-z0-9_-]{8}(@[\[\]A-Za-z0-9.:-]{3,255})?").fullmatch
 _MAGIC = b"PXZ\x93"
 _PREFIX = _MAGIC + bytes([PROTOCOL])
 _REQUEST = struct.Struct("<5sBBxIQQd")
@@ -44,7 +48,7 @@ class Op(enum.IntEnum):
     """What a client can ask."""
 
     HELLO = 0
-    """Answer. From other nodes: and say when you end."""
+    """Answer with where you are, as keys say it. From other nodes: and say when you end."""
     PUT = 1
     """Make an object from the payload that comes along."""
     REPLACE = 2
@@ -175,6 +179,16 @@ _STATUSES = {int(status): status for status in Status}
 def _garbage(frame: memoryview) -> GarbageError:
     is_ours = len(frame) >= len(_PREFIX) and frame[: len(_MAGIC)] == _MAGIC
     return GarbageError(frame[len(_MAGIC)] if is_ours else None)
+
+
+def where_of(instance: str, address: str) -> str:
+    """What keys say of a store process: ``instance``, or ``instance@host:port``."""
+    return f"{instance}@{address}" if address else instance
+
+
+def is_where(text: str) -> bool:
+    """Whether `where_of` can have given ``text``."""
+    return _matches(text) is not None
 
 
 def pieces_of(payload: Payload) -> Iterator[BytesLike]:
