@@ -9,12 +9,20 @@ import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxystore.payload import BytesLike
 from proxystore.serving import OVERHEAD_NBYTES, ObjectTable
-from proxystore_connectors_zmq._service import Piece, Pieces, Service
-from proxystore_connectors_zmq._wire import CHUNK_NBYTES, Op, Reply, Request, Status
+from proxystore_connectors_zmq._reads import Pieces
+from proxystore_connectors_zmq._service import Service
+from proxystore_connectors_zmq._wire import CHUNK_NBYTES, PROTOCOL, Op, Reply, Request, Status
 
 ME, YOU = b"me", b"you"
 ALL = (1 << 64) - 1
+
+
+class OnItsWay:
+    """A reply that is on its way until the test says that it is done."""
+
+    done = False
 
 
 class Conversation:
@@ -24,10 +32,13 @@ class Conversation:
         self.table = ObjectTable[Pieces]("a test", max_nbytes)
         self.service = Service(self.table, frozenset({"name"}), "where it is", self.said)
         self.replies: list[tuple[bytes, Reply, bytes]] = []
+        self.on_their_way: list[OnItsWay] = []
 
-    def said(self, client: bytes, reply: Reply, pieces: Sequence[Piece] = ()) -> None:
-        data = b"".join(bytes(memoryview(piece)) for piece in pieces)
+    def said(self, client: bytes, reply: Reply, pieces: Sequence[BytesLike] = ()) -> OnItsWay:
+        data = b"".join(pieces)
         self.replies.append((client, reply, bytes(reply.data) + data))
+        self.on_their_way.append(OnItsWay())
+        return self.on_their_way[-1]
 
     def hear(self, client: bytes, *frames: bytes) -> list[tuple[bytes, Reply, bytes]]:
         self.replies.clear()
@@ -139,15 +150,75 @@ def test_another_version_is_told_which_this_is(talk: Conversation) -> None:
     assert talk.table.find("a") is None
 
 
-def test_large_objects_are_sent_in_messages_of_bounded_size(talk: Conversation) -> None:
-    pieces = [bytes([n]) * CHUNK_NBYTES for n in range(3)]
-    talk.ask(Op.BEGIN_PUT, "a", 3 * CHUNK_NBYTES)
+def stored(talk: Conversation, *pieces: bytes) -> bytes:
+    talk.ask(Op.BEGIN_PUT, "a", sum(map(len, pieces)))
     for piece in pieces:
         talk.ask(Op.CHUNK, pieces=[piece])
-    said = talk.hear(ME, Request(Op.GET, 1, "a", 5, 2 * CHUNK_NBYTES).encode())
-    assert all(len(data) <= CHUNK_NBYTES for _, _, data in said)
-    found = b"".join(data for _, _, data in said)
-    assert found == b"".join(pieces)[5 : 5 + 2 * CHUNK_NBYTES], "the range came back different"
+    return b"".join(pieces)
+
+
+def read(talk: Conversation, client: bytes = ME) -> list[bytes]:
+    """The answers to a read of as much as there is."""
+    said = talk.hear(client, Request(Op.GET, 1, "a", 0, ALL).encode())
+    return [data for to, _, data in said if to == client]
+
+
+@pytest.mark.parametrize("start", [0, 5, CHUNK_NBYTES - 1, CHUNK_NBYTES, 3 * CHUNK_NBYTES + 9])
+def test_an_answer_has_as_much_as_a_message_holds_and_says_what_is_left(
+    talk: Conversation, start: int
+) -> None:
+    whole = stored(talk, *[bytes([n]) * CHUNK_NBYTES for n in range(3)])
+    ((_, reply, data),) = talk.hear(ME, Request(Op.GET, 1, "a", start, ALL).encode())
+    assert max(0, len(whole) - start) == reply.a
+    assert data == whole[start : start + CHUNK_NBYTES], "the part came back different"
+
+
+def test_who_does_not_read_gets_no_more_and_others_do(talk: Conversation) -> None:
+    whole = stored(talk, bytes(CHUNK_NBYTES))
+    answers = [len(read(talk)) for _ in range(50)]
+    assert [1] * 8 + [0] * 42 == answers
+    assert [whole] == read(talk, YOU)
+    assert talk.service.resume()
+    assert [whole] == [data for to, _, data in talk.replies if to == YOU]
+
+
+def test_who_reads_again_gets_what_was_asked_for_in_the_order_of_asking(
+    talk: Conversation,
+) -> None:
+    stored(talk, bytes(CHUNK_NBYTES))
+    for number in range(12):
+        talk.hear(ME, Request(Op.GET, number, "a", 0, ALL).encode())
+    talk.replies.clear()
+    for sent in talk.on_their_way:
+        sent.done = True
+    assert not talk.service.resume()
+    assert [8, 9, 10, 11] == [reply.number for _, reply, _ in talk.replies]
+
+
+def test_reads_of_who_never_read_are_forgotten(
+    talk: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored(talk, bytes(CHUNK_NBYTES))
+    for _ in range(20):
+        read(talk)
+    talk.service.tick()
+    assert talk.service.resume()
+    monkeypatch.setattr("proxystore_connectors_zmq._service._FORGET_SECONDS", -1.0)
+    talk.service.tick()
+    assert not talk.service.resume()
+
+
+def test_past_what_may_be_on_its_way_to_all_each_client_still_gets_one_answer() -> None:
+    talk = Conversation(max_nbytes=64 * CHUNK_NBYTES)
+    stored(talk, bytes(CHUNK_NBYTES))
+    clients = [b"client %d" % number for number in range(40)]
+    for client in clients:
+        for _ in range(8):
+            read(talk, client)
+    # A quarter of it, which two clients took, and one for each that came after.
+    in_answer_to_stored = 2
+    assert 16 + (40 - 2) == len(talk.on_their_way) - in_answer_to_stored
+    assert talk.service.resume()
 
 
 FRAMES = st.lists(
@@ -178,7 +249,10 @@ def test_no_message_breaks_the_count_of_bytes(messages: list[list[bytes]]) -> No
             assert entry.nbytes == sum(len(bytes(memoryview(piece))) for piece in entry.data)
 
 
-@given(frames=FRAMES.filter(lambda frames: not frames or not frames[0].startswith(b"PXZ\x93\x01")))
+PREFIX = b"PXZ\x93" + bytes([PROTOCOL])
+
+
+@given(frames=FRAMES.filter(lambda frames: not frames or not frames[0].startswith(PREFIX)))
 def test_a_message_of_garbage_changes_nothing(frames: list[bytes]) -> None:
     talk = Conversation()
     talk.ask(Op.PUT, "kept", pieces=[b"as it was"])

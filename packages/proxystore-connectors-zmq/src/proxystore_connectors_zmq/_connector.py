@@ -29,8 +29,9 @@ from proxystore.secrets import generate_secret
 from proxystore.serving import Place, let_go
 from proxystore.serving.addresses import join_address, listening_address
 from proxystore_connectors_zmq._address import DEFAULT_TIMEOUT, Address
-from proxystore_connectors_zmq._client import END, Client, Found
+from proxystore_connectors_zmq._client import END, Client
 from proxystore_connectors_zmq._processes import Processes
+from proxystore_connectors_zmq._reader import Found
 from proxystore_connectors_zmq._wire import is_where
 
 __all__ = ["ZMQConnector", "ZMQKey"]
@@ -88,14 +89,16 @@ class ZMQConnector(Connector[ZMQKey]):
     Args:
         port: Where the owner's store process listens for other nodes; any that is
             free by default.
-        address: Of this node, for others. The default is that of ``interface``, or
-            with a ``port`` alone that of this node to itself (127.0.0.1).
+        address: Of this node, for others, or a name of it: one that they can use, and so
+            not ``"0.0.0.0"``. The default is that of ``interface``, or with a ``port``
+            alone that of this node to itself (127.0.0.1).
         interface: Network interface whose IPv4 address to use, such as ``"hsn0"``.
         namespace: 1 to 40 characters of ``[A-Za-z0-9_-]``. The default is named after
             the ``port``, or a fresh one.
         adopt: Own a namespace too that its owner left with ``close(clear=False)``.
-        max_nbytes: Bytes that the objects of one node may have together; a quarter of
-            its memory by default.
+        max_nbytes: Bytes that the objects of one node may have together, each with 512
+            more; a quarter of its memory by default. A quarter of it again may be on its
+            way to readers.
         secret: Reference to what opens the port. The default is a file of the user's
             own, which is made: `proxystore.secrets.generate_secret` with name ``zmq``.
         timeout: Seconds without a sign of the other side after which a call fails.
@@ -103,6 +106,7 @@ class ZMQConnector(Connector[ZMQKey]):
     Raises:
         ConfigError: An option has a wrong value, or is a secret and no reference.
         ConnectorUnavailableError: The store process cannot be started or listen there.
+        SecretNotFoundError: The secret is not there, or empty.
         UnsafeDirectoryError: Somebody else made the directory of its socket.
     """
 

@@ -12,20 +12,24 @@ from collections.abc import Sequence
 import zmq
 
 from proxystore.host.memory import usable_nbytes
+from proxystore.payload import BytesLike
 from proxystore.serving import Life, ObjectTable
 from proxystore.serving.addresses import join_address
 from proxystore_connectors_zmq._curve import Keys, guard
 from proxystore_connectors_zmq._home import Home
 from proxystore_connectors_zmq._options import Options
-from proxystore_connectors_zmq._service import Piece, Service
+from proxystore_connectors_zmq._reads import Pieces
+from proxystore_connectors_zmq._service import Service
 from proxystore_connectors_zmq._wire import CHUNK_NBYTES, PROTOCOL, Reply, where_of
 
 _TICK_MS = 500
+_PAUSE_MS = 2
 _FAREWELL_MS = 500
 _MEMORY_SHARE = 4
 # Hundreds of clients may come at once, and one that finds no place takes us for dead.
 _BACKLOG = 4096
 _QUEUED_MESSAGES = 8
+_SMALL_REPLIES = 512
 _SLACK_NBYTES = 1 << 16
 _HEARTBEAT_MS = 5000
 
@@ -41,17 +45,20 @@ class Server:
         self._life, self._options = life, options
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
-        # Sending never waits for a slow reader: what is queued are references.
-        self._socket.sndhwm = 0
-        self._socket.rcvhwm = _QUEUED_MESSAGES
+        # Of the others `Reads` keeps count. One too many is dropped, which happens to
+        # nobody who reads.
         self._socket.rcvtimeo = _TICK_MS
+        self._socket.sndhwm = _SMALL_REPLIES
+        # So that it can: of what zmq copies, it tells no end.
+        self._socket.copy_threshold = 0
+        self._socket.rcvhwm = _QUEUED_MESSAGES
         self._socket.linger = _FAREWELL_MS
         self._socket.backlog = _BACKLOG
         self._socket.maxmsgsize = CHUNK_NBYTES + _SLACK_NBYTES
         self._socket.bind(f"ipc://{life.place.file(life.instance)}")
         self._home: Home | None = None
         address = self._listen(options) if options.host is not None else ""
-        self._table = ObjectTable[tuple[Piece, ...]](
+        self._table = ObjectTable[Pieces](
             f"{life.place!r} of this node", options.max_nbytes or usable_nbytes() // _MEMORY_SHARE
         )
         names = {life.instance, *([life.place.namespace] if life.is_home else [])}
@@ -84,7 +91,7 @@ class Server:
         """Serve until the owner is gone."""
         while not self._has_ended():
             try:
-                frames = [self._socket.recv(copy=False)]
+                frames = [self._receive()]
             except zmq.Again:
                 continue
             # Not recv_multipart: it asks the socket for what each frame knows.
@@ -97,6 +104,12 @@ class Server:
             self._home.close()
         # Not destroy(), which would close the guard's socket under its thread.
         self._context.term()
+
+    def _receive(self) -> zmq.Frame:
+        # Readers that have caught up send no word of it.
+        if self._service.resume() and not self._socket.poll(_PAUSE_MS):
+            raise zmq.Again
+        return self._socket.recv(copy=False)
 
     def _has_ended(self) -> bool:
         due = self._life.is_due()
@@ -111,19 +124,18 @@ class Server:
             goes_on = self._life.goes_on(has_objects=bool(self._table.totals().objects))
         return not goes_on and self._life.end()
 
-    def _send(self, client: bytes, reply: Reply, pieces: Sequence[Piece] = ()) -> None:
+    def _send(
+        self, client: bytes, reply: Reply, pieces: Sequence[BytesLike] = ()
+    ) -> zmq.MessageTracker:
         self._socket.send(client, zmq.SNDMORE)
-        if not pieces:
-            self._socket.send(reply.encode())
-            return
-        self._socket.send(reply.encode(), zmq.SNDMORE)
-        for piece in pieces[:-1]:
-            self._send_piece(piece, zmq.SNDMORE)
-        self._send_piece(pieces[-1], 0)
-
-    def _send_piece(self, piece: Piece, flags: int) -> None:
-        # A frame is sent as the reference that it is; the rest is small, or part of one.
-        self._socket.send(piece, flags, copy=not isinstance(piece, zmq.Frame))
+        self._socket.send(reply.encode(), zmq.SNDMORE if pieces else 0)
+        trackers: list[zmq.MessageTracker] = []
+        for number, piece in enumerate(pieces, 1):
+            flags = zmq.SNDMORE if number < len(pieces) else 0
+            tracker = self._socket.send(piece, flags, copy=False, track=True)
+            assert tracker is not None
+            trackers.append(tracker)
+        return zmq.MessageTracker(*trackers)
 
 
 def main() -> None:

@@ -3,40 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import zmq
 
 from proxystore.connectors.keys import is_id
 from proxystore.errors import KeyAlreadySetError, KeyNotSetError, MediumFullError
-from proxystore.payload import BytesLike
 from proxystore.serving import ObjectTable, Room
-from proxystore_connectors_zmq._wire import (
-    CHUNK_NBYTES,
-    INLINE_NBYTES,
-    GarbageError,
-    Op,
-    Reply,
-    Request,
-    Status,
-)
+from proxystore_connectors_zmq._reads import Piece, Pieces, Reads, Send
+from proxystore_connectors_zmq._wire import INLINE_NBYTES, GarbageError, Op, Reply, Request, Status
 
 __all__ = ["Service"]
-
-Piece = BytesLike | zmq.Frame
-Pieces = tuple[Piece, ...]
 
 _FORGET_SECONDS = 90.0
 """After which an upload without new chunks, or a wait that is not renewed, is that of the dead."""
 _FAREWELL_SECONDS = 5.0
-
-
-class Send(Protocol):
-    """Sends a reply to a client: one message, of a header and of pieces as they are."""
-
-    def __call__(self, client: bytes, reply: Reply, pieces: Sequence[Piece] = ()) -> None:
-        """Send. Never blocks; a client that is gone gets nothing."""
 
 
 class _Upload:
@@ -72,6 +54,7 @@ class Service:
     ) -> None:
         self._table, self._names, self._send = table, names, send
         self._where = where.encode("ascii")
+        self._reads = Reads(table, send)
         self._uploads: dict[tuple[bytes, int], _Upload] = {}
         self._waits: dict[tuple[bytes, int], _Wait] = {}
         self._dependants: dict[bytes, float] = {}
@@ -113,10 +96,15 @@ class Service:
         if reply is not None:
             self._send(client, reply)
 
+    def resume(self) -> bool:
+        """As `Reads.resume`."""
+        return self._reads.resume()
+
     def tick(self) -> None:
         """Forget what clients left that died. To be called once a second or so."""
         self._table.sweep()
         horizon = time.monotonic() - _FORGET_SECONDS
+        self._reads.forget(horizon)
         for (client, number), upload in list(self._uploads.items()):
             if upload.seen < horizon:
                 self._abandon(client, number)
@@ -139,7 +127,7 @@ class Service:
     # --- Objects --------------------------------------------------------------
 
     def _store(self, client: bytes, request: Request, pieces: list[Piece]) -> Reply:
-        nbytes = sum(map(_nbytes, pieces))
+        nbytes = sum(map(len, pieces))
         try:
             with self._table.reserve(nbytes) as room:
                 return self._finish(request, request.op is Op.REPLACE, pieces, room)
@@ -165,7 +153,7 @@ class Service:
         upload = self._uploads.get((client, request.number))
         if upload is None:
             return Reply(Status.FORGOTTEN, request.number)
-        nbytes = sum(map(_nbytes, pieces))
+        nbytes = sum(map(len, pieces))
         if not 0 < nbytes <= upload.missing:
             self._abandon(client, request.number)
             return Reply(Status.REFUSED, request.number)
@@ -202,22 +190,8 @@ class Service:
         totals = self._table.totals()
         return Reply(Status.FULL, request.number, totals.nbytes, totals.max_nbytes)
 
-    def _get(self, client: bytes, request: Request, pieces: list[Piece]) -> Reply | None:
-        entry = self._table.find(request.object_id)
-        if entry is None:
-            return Reply(Status.ABSENT, request.number)
-        start = min(request.a, entry.nbytes)
-        nbytes = min(request.b, entry.nbytes - start)
-        head = Reply(Status.OK, request.number, nbytes, entry.generation)
-        found = entry.data if nbytes == entry.nbytes else tuple(_part(entry.data, start, nbytes))
-        if nbytes <= INLINE_NBYTES:
-            return head._replace(data=b"".join(map(_bytes, found)))
-        if nbytes <= CHUNK_NBYTES:
-            self._send(client, head, found)
-        else:
-            for piece in found:
-                self._send(client, head, (piece,))
-        return None
+    def _get(self, client: bytes, request: Request, pieces: list[Piece]) -> None:
+        self._reads.ask(client, request)
 
     def _find(self, client: bytes, request: Request, pieces: list[Piece]) -> Reply:
         entry = self._table.find(request.object_id)
@@ -277,27 +251,3 @@ def _kept(frames: Sequence[zmq.Frame]) -> list[Piece]:
     return [
         frame if len(frame) > INLINE_NBYTES else frame.bytes for frame in frames if len(frame)
     ]
-
-
-def _nbytes(piece: Piece) -> int:
-    return len(piece)
-
-
-def _bytes(piece: Piece) -> BytesLike:
-    return piece.buffer if isinstance(piece, zmq.Frame) else piece
-
-
-def _part(pieces: Pieces, start: int, nbytes: int) -> Iterator[Piece]:
-    """Pieces of the bytes from ``start``, whole ones as they are."""
-    for piece in pieces:
-        if nbytes <= 0:
-            return
-        length = _nbytes(piece)
-        if start == 0 and length <= nbytes:
-            yield piece
-            nbytes -= length
-        elif start < length:
-            part = memoryview(_bytes(piece))[start : start + nbytes]
-            yield part
-            nbytes -= len(part)
-        start = max(0, start - length)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from proxystore.payload import BytesLike, Payload, as_buffers
 
 __all__ = [
+    "AHEAD",
     "CHUNK_NBYTES",
     "INLINE_NBYTES",
     "PROTOCOL",
@@ -29,13 +30,16 @@ __all__ = [
     "where_of",
 ]
 
-PROTOCOL = 1
+PROTOCOL = 2
 
 INLINE_NBYTES = 16 << 10
 """Up to which a payload is copied behind its header: a frame of its own costs more."""
 CHUNK_NBYTES = 2 << 20
-"""How much of a large object travels in one message. Smaller is slower (1 MB: by half at
+"""How much of an object travels in one message. Smaller is slower (1 MB: by half at
 100 MB); larger leaves the caches and holds more memory on its way."""
+
+AHEAD = 4
+"""How many requests of a batch, or parts of an object, are on their way at once."""
 
 _matches = re.compile(r"[A-Za-z0-9_-]{8}(@[\[\]A-Za-z0-9.:-]{3,255})?").fullmatch
 _MAGIC = b"PXZ\x93"
@@ -58,7 +62,7 @@ class Op(enum.IntEnum):
     CHUNK = 5
     """The next bytes of the object that the same number began."""
     GET = 6
-    """Up to `b` bytes from `a`."""
+    """Up to `b` bytes from `a`, and no more than `CHUNK_NBYTES`."""
     FIND = 7
     """The generation."""
     EVICT = 8
@@ -75,7 +79,7 @@ class Status(enum.IntEnum):
     """What a store process can answer."""
 
     OK = 0
-    """With `a` bytes of an object, in as many messages as it takes, and generation `b`."""
+    """To a read: of the `a` bytes that are left, as many as asked for, of generation `b`."""
     ABSENT = 1
     TAKEN = 2
     """There is an object already."""
