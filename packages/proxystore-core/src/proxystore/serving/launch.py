@@ -28,15 +28,13 @@ def ensure_running(
 ) -> Announcement:
     """What the store process at ``place`` says of itself; it is started if there is none.
 
-    The process is detached: it has a session of its own, no standard input, its
-    output in the log, and of this process's descriptors only the lock that says
-    that it runs. It outlives this process, and ends as its `Life` says.
+    It is detached, with its output in the log, and has of this process's descriptors
+    only the lock that says that it runs. It ends as its `Life` says.
 
     Args:
         place: Its directory, which is made.
         command: ``-m module`` and arguments for a new Python, which finds the same
-            modules as this one. It is given the directory and the descriptor of
-            the lock as well, for `Life.begin`.
+            modules. It is given the directory and the lock as well, for `Life.begin`.
         protocol: Version of what the caller speaks.
         timeout: Seconds until it must have announced itself.
 
