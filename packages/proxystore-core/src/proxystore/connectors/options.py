@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from operator import index
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -97,8 +98,14 @@ def check_range(offset: int, length: int) -> None:
 
     Raises:
         ValueError: One is negative.
+        TypeError: One is no whole number.
     """
-    if offset < 0 or length < 0:
+    try:
+        valid = index(offset) >= 0 and index(length) >= 0
+    except TypeError as exc:
+        found = f"{offset!r} and {length!r}"
+        raise TypeError(f"offset and length are whole numbers, not {found}.") from exc
+    if not valid:
         raise ValueError(f"offset and length are at least 0, not {offset} and {length}.")
 
 
