@@ -29,6 +29,7 @@ from proxystore.errors import (
 )
 from proxystore.payload import Buffers
 from proxystore.serving import Place
+from proxystore.serving.objects import OVERHEAD_NBYTES
 from proxystore.store import Store
 from proxystore_connectors_margo import MargoConnector, MargoKey, Protocol
 from proxystore_connectors_margo._server import Home
@@ -472,7 +473,7 @@ def test_a_store_process_that_does_not_answer_is_reported_in_time(
 
 
 def test_a_full_store_process_says_so_and_keeps_the_rest() -> None:
-    with MargoConnector(max_nbytes=1000) as connector:
+    with MargoConnector(max_nbytes=1000 + 2 * OVERHEAD_NBYTES) as connector:
         kept = connector.put(bytes(900))
         with pytest.raises(MediumFullError, match="max_nbytes"):
             connector.put(bytes(200))
@@ -482,7 +483,7 @@ def test_a_full_store_process_says_so_and_keeps_the_rest() -> None:
 
 
 def test_a_replacement_without_room_changes_nothing() -> None:
-    with MargoConnector(max_nbytes=1000) as connector:
+    with MargoConnector(max_nbytes=1000 + 2 * OVERHEAD_NBYTES) as connector:
         key = connector.put(b"old")
         with pytest.raises(MediumFullError):
             connector.replace(key, bytes(1001))

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from proxystore.errors import ConnectorUnavailableError
 from proxystore.serving import Place
+from proxystore.serving.objects import OVERHEAD_NBYTES
 from proxystore_connectors_margo import MargoConnector
 
 VERSION = 1
@@ -53,7 +54,7 @@ class Stranger:
 
 @pytest.fixture
 def connector() -> Iterator[MargoConnector]:
-    with MargoConnector(max_nbytes=1_000_000) as connector:
+    with MargoConnector(max_nbytes=1_000_000 + OVERHEAD_NBYTES) as connector:
         yield connector
 
 
@@ -143,7 +144,7 @@ def test_only_the_end_of_the_owner_ends_a_store_process(
 @pytest.mark.slow
 def test_a_client_that_is_killed_in_the_middle_of_an_object_leaves_no_trace() -> None:
     nbytes = 30_000_000
-    with MargoConnector(max_nbytes=nbytes) as connector:
+    with MargoConnector(max_nbytes=nbytes + OVERHEAD_NBYTES) as connector:
         key = connector.new_key("torn")
         code = (
             f"import sys; sys.path[:] = {sys.path!r}\n"

@@ -14,7 +14,6 @@ from proxystore.connectors.keys import expected_key, fresh_id, is_id
 from proxystore.connectors.options import check_range, checked_ttl
 from proxystore.errors import (
     ClosedError,
-    ConnectorUnavailableError,
     InvalidKeyError,
     KeyAlreadySetError,
     KeyNotSetError,
@@ -23,6 +22,7 @@ from proxystore.errors import (
 )
 from proxystore.host.node import this_node
 from proxystore.payload import BytesLike, Payload, payload_nbytes
+from proxystore.serving import Announcement, let_go
 from proxystore_connectors_margo._client import Answer, Client
 from proxystore_connectors_margo._library import Library
 from proxystore_connectors_margo._memory import allocated, exposable
@@ -150,9 +150,7 @@ class MargoConnector(Connector[MargoKey]):
             # It was killed. Another one is started; what it may have stored went with it.
             return self._put(self._processes.local(), payload, ttl)
 
-    def put_batch(
-        self, payloads: Sequence[Payload], *, ttl: float | None = None
-    ) -> list[MargoKey]:
+    def put_batch(self, payloads: Sequence[Payload], *, ttl: float | None = None) -> list[MargoKey]:
         """As `Connector.put_batch`. If one fails, those before it are removed."""
         return put_each(payloads, partial(self.put, ttl=ttl), self.evict)
 
@@ -270,20 +268,11 @@ class MargoConnector(Connector[MargoKey]):
         if self._closed:
             return
         self._closed = True
-        if place.is_owner:
-            self._end(keep=not (self._clears if clear is None else clear))
+        let_go(place, self._tell_closed, keep=not (self._clears if clear is None else clear))
         self._client.close()
 
-    def _end(self, *, keep: bool) -> None:
-        place = self._processes.place
-        found = place.announced()
-        place.disown(keep=keep)
-        if found is None:
-            place.clear()
-        else:
-            # It would notice by itself, up to a second later.
-            with contextlib.suppress(ConnectorUnavailableError):
-                self._client.call(found.address, Op.CLOSED, place.namespace)
+    def _tell_closed(self, found: Announcement) -> None:
+        self._client.call(found.address, Op.CLOSED, self._options.namespace)
 
     def _reachable(self) -> Options:
         """The options, with the address of the home, if other nodes can use it."""
