@@ -140,7 +140,21 @@ def test_a_host_without_margo_is_told_where_it_comes_from(
 ) -> None:
     for name in ("mochi.margo.core", "pymargo.core"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ConnectorUnavailableError, match="spack install py-mochi-margo"):
+    found = r"Python module mochi\.margo is not installed\. .*spack install py-mochi-margo"
+    with pytest.raises(ConnectorUnavailableError, match=found) as caught:
+        MargoConnector()
+    assert "pymargo" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["mochi", "pymargo"])
+def test_a_margo_that_is_there_and_cannot_be_loaded_is_told_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    for known in ("mochi", "mochi.margo", "mochi.margo.core", "pymargo", "pymargo.core"):
+        monkeypatch.delitem(sys.modules, known, raising=False)
+    (tmp_path / f"{name}.py").write_text("raise ImportError('libmargo.so: cannot open')")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(ConnectorUnavailableError, match=r"cannot be loaded \(libmargo\.so: cannot"):
         MargoConnector()
 
 

@@ -31,14 +31,15 @@ class Library(NamedTuple):
         """Import it.
 
         Raises:
-            ConnectorUnavailableError: It is not installed.
+            ConnectorUnavailableError: It is not installed, or cannot be loaded.
         """
+        failures: list[ImportError] = []
         for name in _NAMES:
             try:
                 core = importlib.import_module(f"{name}.core")
                 bulk = importlib.import_module(f"{name}.bulk")
             except ImportError as exc:
-                reason = exc
+                failures.append(exc)
                 continue
             return cls(
                 *(core.Engine, core.client, core.server),
@@ -47,7 +48,15 @@ class Library(NamedTuple):
             )
         raise ConnectorUnavailableError(
             needed_by,
-            f"Python module mochi.margo cannot be imported ({reason})",
+            _explained(failures),
             "It is on no package index: run 'spack install py-mochi-margo' and load it, with the "
             "Python that it was built for, or use ZMQConnector.",
-        ) from reason
+        ) from failures[0]
+
+
+def _explained(failures: list[ImportError]) -> str:
+    for failure in failures:
+        # One that is there and broken is what the user has to mend, whatever its name.
+        if not isinstance(failure, ModuleNotFoundError):
+            return f"Python module mochi.margo cannot be loaded ({failure})"
+    return "Python module mochi.margo is not installed"

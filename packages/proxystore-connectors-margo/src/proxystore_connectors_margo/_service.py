@@ -126,7 +126,7 @@ class Service:
                 answer = (Word.OK if self._table.touch(object_id, ttl) else Word.ABSENT,)
             case Op.WAIT, [float(seconds)] if 0 <= seconds <= _MAX_WAIT_SECONDS:
                 answer = self._wait(handle, object_id, seconds)
-            case (Op.LIVES | Op.CLOSED), []:
+            case ((Op.LIVES | Op.CLOSED), []):
                 # Another namespace may listen at an address that one has left.
                 answer = (Word.OK if object_id == self._namespace else Word.ABSENT,)
             case _:

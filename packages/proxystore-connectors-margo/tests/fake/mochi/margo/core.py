@@ -69,9 +69,7 @@ class _Link:
         bulk = self._engine._bulks.get(bulk_id)
         return bulk and bulk.part(offset, size, written=True)
 
-    def _move(
-        self, number: int, op: xfer, bulk_id: int, offset: int, size: int, body: Any
-    ) -> None:
+    def _move(self, number: int, op: xfer, bulk_id: int, offset: int, size: int, body: Any) -> None:
         """Serve the memory of this engine to the other one."""
         bulk = self._engine._bulks.get(bulk_id)
         part = bulk and bulk.part(offset, size, written=op is not pull)
