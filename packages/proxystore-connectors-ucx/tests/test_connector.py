@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,10 +24,12 @@ from proxystore.errors import (
 )
 from proxystore.payload import Buffers
 from proxystore.serving import Place
+from proxystore.serving.objects import OVERHEAD_NBYTES
 from proxystore.store import Store
 from proxystore_connectors_ucx import UCXConnector, UCXKey
 
 LARGE = 3 << 20
+ODD_SECONDS = ("1", None, math.nan, math.inf, 1e10, True)
 
 
 def run(script: str) -> subprocess.CompletedProcess[str]:
@@ -66,7 +70,7 @@ def test_what_get_gives_can_be_written_to(connector: UCXConnector) -> None:
 
 
 def test_a_full_store_says_so_and_goes_on(opened: Callable[..., UCXConnector]) -> None:
-    made = opened(UCXConnector(max_nbytes=LARGE))
+    made = opened(UCXConnector(max_nbytes=LARGE + OVERHEAD_NBYTES))
     first = made.put(bytes(LARGE))
     for payload in (b"x", bytes(LARGE)):
         with pytest.raises(MediumFullError, match="max_nbytes"):
@@ -76,7 +80,7 @@ def test_a_full_store_says_so_and_goes_on(opened: Callable[..., UCXConnector]) -
 
 
 def test_a_batch_that_fails_stores_nothing(opened: Callable[..., UCXConnector]) -> None:
-    made = opened(UCXConnector(max_nbytes=1000))
+    made = opened(UCXConnector(max_nbytes=1000 + 2 * OVERHEAD_NBYTES))
     with pytest.raises(MediumFullError):
         made.put_batch([bytes(400), bytes(400), bytes(400)])
     assert made.exists(made.put(bytes(1000)))
@@ -113,10 +117,11 @@ def test_after_its_owner_closed_a_namespace_is_gone(connector: UCXConnector) -> 
     other = UCXConnector.from_config(connector.config())
     key = connector.put(b"x")
     connector.close()
-    with pytest.raises(MediumGoneError, match="owner"):
-        other.get(key)
-    with pytest.raises(MediumGoneError, match="owner"):
-        other.put(b"x")
+    uses = (lambda: other.get(key), lambda: other.put(b"x"), lambda: other.set(key, b"x"))
+    for use in (*uses, other.new_key):
+        with pytest.raises(MediumGoneError, match="owner") as caught:
+            use()
+        assert "a put starts" not in caught.value.advice
 
 
 def test_an_owner_that_stored_nothing_leaves_no_files(connector: UCXConnector) -> None:
@@ -142,14 +147,17 @@ def test_nothing_listens_on_a_network_unless_told(connector: UCXConnector) -> No
 
 
 def test_on_another_node_a_namespace_without_address_says_where_it_is(
-    connector: UCXConnector, opened: Callable[..., UCXConnector]
+    connector: UCXConnector,
+    opened: Callable[..., UCXConnector],
+    runtime: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = {**connector.config(), "node": "elsewhere/00000000"}
+    config, key = {**connector.config(), "node": "elsewhere/00000000"}, connector.put(b"x")
+    monkeypatch.setenv("PROXYSTORE_RUNTIME_DIR", f"{runtime}/there")
     made = opened(UCXConnector.from_config(config))
-    with pytest.raises(ObjectOnOtherHostError, match="elsewhere"):
-        made.get(connector.put(b"x"))
-    with pytest.raises(ObjectOnOtherHostError, match="elsewhere"):
-        made.put(b"x")
+    for use in (lambda: made.get(key), lambda: made.put(b"x"), made.new_key):
+        with pytest.raises(ObjectOnOtherHostError, match="elsewhere"):
+            use()
 
 
 @pytest.mark.parametrize(
@@ -162,6 +170,13 @@ def test_on_another_node_a_namespace_without_address_says_where_it_is(
         ({"namespace": "n", "timeout": 0}, "timeout"),
         ({"namespace": "n", "max_nbytes": -1}, "max_nbytes"),
         ({"namespace": "n", "node": "x"}, "host/boot"),
+        ({"namespace": "n", "node": 5}, "text"),
+        ({"namespace": 5}, "text"),
+        ({"namespace": "n", "address": 5}, "text"),
+        ({"namespace": "n", "transports": 5}, "text"),
+        ({"namespace": "n", "secret": 5}, "reference"),
+        *(({"namespace": "n", "timeout": value}, "timeout") for value in ODD_SECONDS),
+        *(({"namespace": "n", "max_nbytes": value}, "max_nbytes") for value in (1.5, "1", True)),
     ],
 )
 def test_a_configuration_with_wrong_options_is_refused(
@@ -172,7 +187,57 @@ def test_a_configuration_with_wrong_options_is_refused(
 
 
 @pytest.mark.parametrize(
-    "url", ["ucx:n", "ucx://h:1/n#x", "ucx://h/n", "ucx:///n?x=1", "ucx://u:hunter2@h:1/n"]
+    "options",
+    [
+        {"namespace": 5},
+        {"namespace": b"n"},
+        {"port": "1"},
+        {"port": 1 << 16},
+        {"address": 5},
+        {"address": "::1"},
+        {"interface": 5},
+        *({"max_nbytes": value} for value in (0.5, math.nan, math.inf)),
+        *({"timeout": value} for value in ODD_SECONDS),
+    ],
+)
+def test_an_option_of_an_odd_type_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="connector 'ucx'"):
+        UCXConnector(**options)
+
+
+def test_questions_of_odd_types_are_refused_with_a_sentence(connector: UCXConnector) -> None:
+    key = connector.put(b"object")
+    for offset, length in (("0", 1), (0, None), (0.5, 1)):
+        with pytest.raises(TypeError, match="offset and length"):
+            connector.get_range(key, offset, length)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="timeout is a number"):
+        connector.wait(key, "1")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="timeout is a number"):
+        connector.wait(key, math.nan)
+    with pytest.raises(TypeError, match="bytes-like"):
+        connector.put("text")  # type: ignore[arg-type]
+
+
+def test_numbers_beyond_what_the_system_takes_are_as_good_as_the_largest(
+    connector: UCXConnector,
+) -> None:
+    key = connector.put(b"object")
+    assert connector.get_range(key, 2, 1 << 70) == b"ject"
+    assert connector.get_range(key, 1 << 70, 1) == b""
+    setting = threading.Timer(0.05, connector.set, (connector.new_key("later"), b"x"))
+    setting.start()
+    for timeout in (1e10, 1e300, math.inf):
+        assert connector.wait(connector.new_key("later"), timeout)
+    assert not connector.wait(connector.new_key(), -math.inf)
+    setting.join()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("ucx:n", "ucx://h:1/n#x", "ucx://h/n", "ucx:///n?x=1", "ucx://u:hunter2@h:1/n"),
+        *("ucx://[bad", "ucx://[bad/n", "ucx:///n?max_nbytes=1.5", "ucx:///n?timeout=soon"),
+    ],
 )
 def test_a_url_of_another_form_is_refused_and_no_secret_repeated(url: str) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -197,10 +262,12 @@ def test_an_interface_that_is_not_there_is_refused() -> None:
         UCXConnector(interface="nosuch0")
 
 
-@pytest.mark.parametrize("at", ["h:99999", "h:1/x", "a b:1", "http://h:1"])
-def test_a_key_that_names_no_address_is_refused(connector: UCXConnector, at: str) -> None:
+@pytest.mark.parametrize(
+    "where", ["", "1234567", "../45678", *(f"12345678@{at}" for at in ("", "h:99999", "h:1/x"))]
+)
+def test_a_key_that_names_no_store_process_is_refused(connector: UCXConnector, where: str) -> None:
     with pytest.raises(InvalidKeyError, match="host:port"):
-        connector.get(UCXKey("x", at))
+        connector.get(UCXKey("x", where))
 
 
 def test_ucx_is_not_loaded_before_it_is_needed() -> None:

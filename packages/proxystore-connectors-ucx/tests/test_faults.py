@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -81,11 +84,102 @@ def test_objects_of_a_killed_store_process_are_reported_lost(
 
 
 def test_a_put_starts_a_killed_store_process_anew(connector: UCXConnector, store_pid: Pid) -> None:
-    lost = connector.put(b"lost")
+    connector.put(b"lost")
     kill_store(connector, store_pid)
     key = connector.put(bytes(LARGE))
     assert len(connector.get(key) or b"") == LARGE
-    assert connector.get(lost) is None
+
+
+@pytest.mark.parametrize("made_by", ["put", "new_key"])
+def test_keys_of_a_killed_store_process_say_so_when_another_one_runs(
+    connector: UCXConnector, store_pid: Pid, made_by: str
+) -> None:
+    lost = connector.new_key("name")
+    if made_by == "put":
+        lost = connector.put(b"lost")
+    else:
+        connector.set(lost, b"lost")
+    kill_store(connector, store_pid)
+    other = UCXConnector.from_config(connector.config())
+    assert connector.exists(connector.put(b"kept"))
+    for each in (connector, other):
+        for use in (each.get, each.exists, each.wait, each.generation):
+            with pytest.raises(MediumGoneError, match="died"):
+                use(lost)
+    fresh = connector.new_key("name")
+    assert fresh != lost
+    connector.set(fresh, b"stored again")
+    assert other.get(fresh) == b"stored again"
+
+
+def test_other_nodes_are_told_that_a_store_process_died(
+    networked: UCXConnector, remote: Callable[..., UCXConnector], store_pid: Pid
+) -> None:
+    other, lost = remote(), networked.put(b"lost")
+    assert other.get(lost) == b"lost"
+    made = other.new_key("name")
+    kill_store(networked, store_pid)
+    key = networked.put(b"kept")
+    with pytest.raises(MediumGoneError, match="died"):
+        other.get(lost)
+    with pytest.raises(MediumGoneError, match="died"):
+        other.set(made, b"x")
+    assert other.get(key) == b"kept"
+    assert other.new_key("name") == networked.new_key("name")
+
+
+def test_evicting_what_went_with_its_process_does_nothing(
+    connector: UCXConnector, store_pid: Pid
+) -> None:
+    lost = connector.put(b"lost")
+    kill_store(connector, store_pid)
+    connector.evict(lost)
+    connector.put(b"so that another process runs")
+    connector.evict(lost)
+    other = UCXConnector.from_config(connector.config())
+    connector.close()
+    other.evict(lost)
+
+
+def test_who_comes_when_the_queue_is_full_waits_for_a_place(
+    connector: UCXConnector, store_pid: Pid, opened: Callable[..., UCXConnector]
+) -> None:
+    key, pid = connector.put(b"x"), store_pid(connector)
+    place = Place("ucx", connector.config()["namespace"])
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with ExitStack() as stack:
+            for sock in full_queue(place.file(key.where)):
+                stack.enter_context(sock)
+            hurried = opened(UCXConnector.from_config({**connector.config(), "timeout": 0.05}))
+            with pytest.raises(ConnectorUnavailableError, match=r"no connection within 0\.05 s"):
+                hurried.get(key)
+            patient = opened(UCXConnector.from_config({**connector.config(), "timeout": 20.0}))
+            found: list[object] = []
+            asking = threading.Thread(target=lambda: found.append(patient.get(key)))
+            asking.start()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    asking.join(20)
+    assert found == [b"x"]
+
+
+def full_queue(path: str) -> Iterator[socket.socket]:
+    """Connections to a process that is stopped, until it has no place for another."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most[1], most[1]))
+    try:
+        while True:
+            sock = socket.socket(socket.AF_UNIX)
+            sock.setblocking(False)
+            try:
+                sock.connect(path)
+            except BlockingIOError:
+                sock.close()
+                return
+            yield sock
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, most)
 
 
 @pytest.mark.slow
@@ -168,6 +262,29 @@ def test_a_store_process_that_does_not_answer_is_an_error_in_time(
     finally:
         os.kill(pid, signal.SIGCONT)
     assert len(made.get(key) or b"") == LARGE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("opened_before", [False, True])
+def test_a_large_put_to_a_process_that_was_stopped_ends_within_its_timeout(
+    opened: Callable[..., UCXConnector], store_pid: Pid, opened_before: bool
+) -> None:
+    made = opened(UCXConnector(timeout=1.0))
+    payload = bytes(100_000_000)
+    made.put(payload if opened_before else b"small")
+    pid = store_pid(made)
+    os.kill(pid, signal.SIGSTOP)
+    started = time.monotonic()
+    try:
+        with pytest.raises(ConnectorUnavailableError, match="1 s"):
+            made.put(payload)
+        assert time.monotonic() - started < 3
+        started = time.monotonic()
+        made.close()
+        assert time.monotonic() - started < 4
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert ended(pid)
 
 
 def test_a_wait_ends_with_an_error_when_the_store_process_is_killed(

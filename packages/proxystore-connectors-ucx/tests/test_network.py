@@ -28,8 +28,9 @@ def test_objects_go_both_ways_and_live_where_they_were_put(
     here, there = networked.put(bytes(LARGE)), other.put(b"x" * LARGE)
     assert bytes(other.get(here) or b"") == bytes(LARGE)
     assert bytes(networked.get(there) or b"") == b"x" * LARGE
-    assert here.at == ""
-    assert there.at not in {"", networked.config()["address"]}
+    assert "@" not in here.where
+    assert "@127.0.0.1:" in there.where
+    assert not there.where.endswith(networked.config()["address"])
     networked.evict(there)
     assert not other.exists(there)
 
@@ -62,6 +63,46 @@ def test_a_secret_that_is_not_on_this_node_is_named(
 ) -> None:
     with pytest.raises(SecretNotFoundError, match="missing"):
         remote(secret=f"file:{runtime}/missing").get(networked.put(b"x"))
+
+
+def test_a_secret_that_is_not_there_is_named_before_anything_starts(runtime: str) -> None:
+    with pytest.raises(SecretNotFoundError, match="missing"):
+        UCXConnector(port=0, namespace="n", secret=f"file:{runtime}/missing")
+    assert not os.path.exists(Place("ucx", "n").path)
+
+
+def test_a_config_without_a_secret_says_where_to_get_one(
+    remote: Remote, networked: UCXConnector
+) -> None:
+    other, key = remote(secret=None), networked.put(b"x")
+    for use in (lambda: other.get(key), lambda: other.put(b"x"), other.new_key):
+        with pytest.raises(ConnectorUnavailableError, match=r"no secret=.*URL"):
+            use()
+
+
+def test_a_port_that_somebody_has_is_named(listener: socket.socket) -> None:
+    port = listener.getsockname()[1]
+    with pytest.raises(ConnectorUnavailableError, match=rf"127\.0\.0\.1:{port}.*already in use"):
+        UCXConnector(port=port)
+
+
+def test_a_url_without_its_node_asks_the_host_that_it_names(
+    networked: UCXConnector, remote: Remote
+) -> None:
+    key = networked.put(b"there")
+    assert remote(node=None).get(key) == b"there"
+    assert remote(node=None).new_key("x") == networked.new_key("x")
+
+
+def test_on_the_owners_node_a_url_without_its_node_means_the_owner(
+    networked: UCXConnector, opened: Callable[..., UCXConnector]
+) -> None:
+    config = networked.config()
+    url = f"ucx://{config['address']}/{config['namespace']}?secret={config['secret']}"
+    other = opened(UCXConnector.from_url(url))
+    key = other.put(b"here")
+    assert key.where == networked.put(b"x").where
+    assert networked.get(key) == b"here"
 
 
 def test_where_nobody_listens_the_error_names_host_and_port(
@@ -122,6 +163,26 @@ def listener() -> Iterator[socket.socket]:
         yield made
 
 
+@pytest.mark.slow
+def test_strangers_that_say_nothing_shut_nobody_out(
+    remote: Remote, networked: UCXConnector
+) -> None:
+    key = networked.put(b"for nodes that hold the secret")
+    host, _, port = networked.config()["address"].rpartition(":")
+    with contextlib.ExitStack() as stack:
+        for _ in range(400):
+            stack.enter_context(socket.create_connection((host, int(port))))
+        assert remote(timeout=5.0).exists(key)
+
+
+def test_a_stranger_that_says_nothing_is_let_go(networked: UCXConnector) -> None:
+    host, _, port = networked.config()["address"].rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=4.0) as sock:
+        with contextlib.suppress(ConnectionError):
+            while sock.recv(1 << 16):
+                pass
+
+
 def answering(listener: socket.socket, words: bytes) -> threading.Thread:
     """Somebody else's server, that says ``words`` to whoever connects."""
 
@@ -142,7 +203,7 @@ def answering(listener: socket.socket, words: bytes) -> threading.Thread:
     [
         (b"PXucx\x07" + bytes(32), "version 7"),
         (b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3 and more", "does not speak"),
-        (b"PXucx\x01" + bytes(32) + bytes(32), "secret"),
+        (b"PXucx\x01" + bytes(32) + b"instance" + bytes(32), "secret"),
         (b"", "1 s"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import select
 import socket
@@ -14,12 +13,12 @@ from contextlib import suppress
 from proxystore.errors import ClosedError, ConnectorUnavailableError
 from proxystore.host.forks import remake_in_child
 from proxystore.payload import BytesLike
-from proxystore.secrets import read_secret
-from proxystore_connectors_ucx._channel import Channel, ChannelError, Side
-from proxystore_connectors_ucx._handshake import RefusedError, derived_key, respond
-from proxystore_connectors_ucx._memory import allocate
-from proxystore_connectors_ucx._network import dial
-from proxystore_connectors_ucx._options import Network, Options
+from proxystore_connectors_ucx._channel import Channel, ChannelError
+from proxystore_connectors_ucx._device import Piece
+from proxystore_connectors_ucx._dial import explained
+from proxystore_connectors_ucx._options import LONGEST_S
+from proxystore_connectors_ucx._pages import Pages
+from proxystore_connectors_ucx._route import Route
 from proxystore_connectors_ucx._wire import (
     Code,
     Frame,
@@ -31,70 +30,28 @@ from proxystore_connectors_ucx._wire import (
     pack_lengths,
 )
 
-__all__ = ["Client", "Connection", "connect_local", "connect_remote"]
+__all__ = ["Client", "Connection"]
 
 _GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR
-_SLOWEST_NBYTES_PER_S = 10_000_000
 _MAX_IDLE = 16
+_KEPT_NBYTES = 1 << 28
 # The first channel of a store process: it loads UCX, half a second on an idle machine.
 _LOAD_S = 20.0
 _PAUSE_S = 0.01
 
 
-def connect_local(path: str, timeout: float) -> socket.socket:
-    """A connection to the store process of this node.
-
-    Raises:
-        OSError: There is none.
-    """
-    sock = socket.socket(socket.AF_UNIX)
-    sock.settimeout(timeout)
-    try:
-        sock.connect(path)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def connect_remote(options: Options, address: str, timeout: float) -> socket.socket:
-    """A connection to the store process at ``address``, each sure of the other.
-
-    Raises:
-        ConnectorUnavailableError: Nobody is there, it speaks another version, or
-            it does not hold the same secret.
-        SecretNotFoundError: There is no secret on this host.
-    """
-    where = _where(options, address)
-    if options.secret is None:
-        found = "this store has no secret= for connections between nodes"
-        raise ConnectorUnavailableError(where, found, "Open it by the URL that its owner gives.")
-    key = derived_key(read_secret(options.secret, where), options.namespace)
-    try:
-        sock = dial(address, timeout)
-    except OSError as exc:
-        advice = "See that its owner is open, and that a firewall lets this node through."
-        raise ConnectorUnavailableError(where, _found(exc, timeout), advice) from exc
-    try:
-        respond(sock, key, timeout)
-    except RefusedError as exc:
-        sock.close()
-        found = "it did not accept the secret of this node, or does not hold the same"
-        advice = f"Give both the same secret, at {options.secret}, and the same namespace."
-        raise ConnectorUnavailableError(where, found, advice) from exc
-    except (EOFError, OSError, WireError) as exc:
-        sock.close()
-        advice = "See what listens there, and that both have one version of this package."
-        raise ConnectorUnavailableError(where, _found(exc, timeout), advice) from exc
-    sock.settimeout(timeout)
-    return sock
-
-
 class Connection:
-    """One connection to a store process, and the channel beside it once one was needed."""
+    """One connection to a store process, and the channel beside it once one was needed.
 
-    def __init__(self, sock: socket.socket, network: Network | None, timeout: float) -> None:
-        self.sock, self._network, self._timeout = sock, network, timeout
+    Args:
+        sock: Connected to it.
+        route: How UCX goes to it.
+        timeout: Seconds to wait for an answer, and for a transfer to move on.
+        pages: Where large objects are received.
+    """
+
+    def __init__(self, sock: socket.socket, route: Route, timeout: float, pages: Pages) -> None:
+        self.sock, self._route, self._timeout, self._pages = sock, route, timeout, pages
         self._link = Link(sock)
         self._channel: Channel | None = None
 
@@ -114,14 +71,14 @@ class Connection:
         self._link.send(question, pieces)
         return self._link.receive()
 
-    def write(self, question: Frame, pieces: Sequence[BytesLike]) -> Frame:
-        """The answer to a ``question`` that stores an object too large for a frame."""
+    def write(self, question: Frame, pieces: Sequence[Piece]) -> Frame:
+        """The answer to a ``question`` that stores an object which goes into no frame."""
         channel = self._opened()
         lengths = pack_lengths(pieces)
         answer = self.ask(question._replace(number=len(pieces), body=lengths))
         if answer.code is not Code.GO:
             return answer
-        channel.send(pieces, self._patience(question.nbytes))
+        channel.send(pieces, self._timeout)
         return self._link.receive()
 
     def read(self, question: Frame) -> Frame:
@@ -132,24 +89,17 @@ class Connection:
             answer = self.ask(question)
         if answer.code is not Code.GO:
             return answer._replace(body=memoryview(answer.body))
-        memory = allocate(answer.nbytes)
-        self._opened().receive([memory], self._patience(answer.nbytes))
+        memory = self._pages.take(answer.nbytes)
+        self._opened().receive([memory], self._timeout)
         return answer._replace(code=Code.DONE, body=memory)
 
     def wait(self, question: Frame) -> Frame:
         """The answer to a ``question`` that takes as long as it says."""
-        forever = math.isinf(question.seconds)
-        self.sock.settimeout(None if forever else question.seconds + self._timeout)
+        seconds = question.seconds + self._timeout
+        self.sock.settimeout(None if seconds > LONGEST_S else seconds)
         answer = self.ask(question)
         self.sock.settimeout(self._timeout)
         return answer
-
-    def until_gone(self, seconds: float) -> Frame:
-        """Return when the store process has ended, or after ``seconds``."""
-        poll = select.poll()
-        poll.register(self.sock, _GONE)
-        poll.poll(seconds * 1e3)
-        return Frame(Code.DONE)
 
     def close(self) -> None:
         """End it. Whoever waits for an answer gets `EOFError`."""
@@ -166,19 +116,19 @@ class Connection:
 
     def _opened(self) -> Channel:
         if self._channel is None:
-            channel = Channel(self.sock, Side.CLIENT, self._network)
+            channel = Channel(self.sock, self._route)
             tag = os.urandom(8)
-            self.sock.settimeout(self._timeout + _LOAD_S)
             answer = self.ask(Frame(Code.CHANNEL, body=tag + pack_address(channel.address)))
-            self.sock.settimeout(self._timeout)
+            if answer.code is Code.GO:
+                # It is there, and has begun.
+                self.sock.settimeout(max(self._timeout, _LOAD_S))
+                answer = self._link.receive()
+                self.sock.settimeout(self._timeout)
             if answer.code is not Code.DONE:
                 raise ChannelError(bytes(answer.body).decode("utf-8", "replace"))
             channel.connect(checked_address(answer.body), int.from_bytes(tag, "little"))
             self._channel = channel
         return self._channel
-
-    def _patience(self, nbytes: int) -> float:
-        return self._timeout + nbytes / _SLOWEST_NBYTES_PER_S
 
 
 class Client:
@@ -187,20 +137,20 @@ class Client:
     Args:
         where: The store process, as a user would recognise it.
         connect: Opens a connection.
-        network: How UCX goes to the node at the other end of a connection; gives
-            `None` on the same node.
-        timeout: Seconds to wait for an answer.
+        route: How UCX goes to the other end of a connection.
+        timeout: Seconds to wait for an answer, and for a transfer to move on.
     """
 
     def __init__(
         self,
         where: str,
         connect: Callable[[], socket.socket],
-        network: Callable[[socket.socket], Network | None],
+        route: Callable[[socket.socket], Route],
         timeout: float,
     ) -> None:
-        self._where, self._connect, self._network = where, connect, network
+        self._where, self._connect, self._route = where, connect, route
         self._timeout = timeout
+        self._pages = Pages(_KEPT_NBYTES)
         self._closed = False
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
@@ -238,7 +188,7 @@ class Client:
                     raise ClosedError(self._where) from exc
                 lost = not isinstance(exc, (TimeoutError, WireError))
                 if not (repeatable and lost and time.monotonic() < deadline):
-                    found = _found(exc, self._timeout)
+                    found = explained(exc, self._timeout)
                     raise ConnectorUnavailableError(self._where, found, _advice(exc)) from exc
             except BaseException:
                 # An interrupt, say: the rest of an answer would be taken for the next one.
@@ -257,6 +207,7 @@ class Client:
             idle, self._idle = self._idle, []
             busy = self._all.difference(idle)
             self._all.clear()
+        self._pages.release()
         for connection in idle:
             connection.close()
         for connection in busy:
@@ -278,7 +229,7 @@ class Client:
 
     def _opened(self) -> Connection:
         sock = self._connect()
-        connection = Connection(sock, self._network(sock), self._timeout)
+        connection = Connection(sock, self._route(sock), self._timeout, self._pages)
         with self._lock:
             if not self._closed:
                 self._all.add(connection)
@@ -300,21 +251,7 @@ class Client:
         connection.close()
 
 
-def _found(exc: Exception, timeout: float) -> str:
-    if isinstance(exc, TimeoutError) and not isinstance(exc, ChannelError):
-        return f"it did not answer within {timeout:g} s"
-    if isinstance(exc, EOFError):
-        return "it closed the connection"
-    if isinstance(exc, OSError):
-        return exc.strerror or str(exc) or type(exc).__name__
-    return str(exc)
-
-
 def _advice(exc: Exception) -> str:
     if isinstance(exc, OtherVersionError):
         return "Install one version of proxystore-connectors-ucx for all processes of a namespace."
-    return "Try again; if it has ended, its objects are lost, and the next put starts it anew."
-
-
-def _where(options: Options, address: str) -> str:
-    return f"store process ucx/{options.namespace} at {address}"
+    return "Try again; if its process has ended, its objects are lost."

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 from proxystore.abc import Acknowledgement, Capability, Connector, Medium
 from proxystore.connectors.batches import put_each
@@ -14,7 +16,6 @@ from proxystore.connectors.options import check_range, checked_ttl
 from proxystore.errors import (
     ClosedError,
     ConfigError,
-    ConnectorUnavailableError,
     KeyAlreadySetError,
     KeyNotSetError,
     MediumFullError,
@@ -25,19 +26,20 @@ from proxystore.host.node import this_node
 from proxystore.payload import BytesLike, Payload
 from proxystore.secrets import generate_secret
 from proxystore.serving import Place
+from proxystore.serving.addresses import join_address, listening_address
 from proxystore_connectors_ucx._channel import check_installed
 from proxystore_connectors_ucx._client import Connection
-from proxystore_connectors_ucx._key import HOME, UCXKey, checked
+from proxystore_connectors_ucx._device import DeviceArray, DeviceMemory, Piece
+from proxystore_connectors_ucx._key import UCXKey, checked
 from proxystore_connectors_ucx._memory import pieces_of
-from proxystore_connectors_ucx._network import LOOPBACK, interface_address
+from proxystore_connectors_ucx._network import LOOPBACK
 from proxystore_connectors_ucx._options import TIMEOUT_S, Options
 from proxystore_connectors_ucx._stores import Stores
 from proxystore_connectors_ucx._wire import INLINE_NBYTES, WHOLE, Code, Frame
 
 __all__ = ["UCXConnector"]
 
-AnswerT = TypeVar("AnswerT")
-
+_PAUSE_S = 0.01
 _CAPABILITIES = frozenset({
     Capability.CROSS_PROCESS,
     Capability.DEFERRABLE,
@@ -68,7 +70,7 @@ class UCXConnector(Connector[UCXKey]):
         namespace: 1 to 40 characters of ``[A-Za-z0-9_-]``. The default is a fresh one.
         max_nbytes: Bytes of objects that each node may hold. The default is a
             quarter of its memory.
-        timeout: Seconds to wait for an answer, and one more for each 10 MB of an object.
+        timeout: Seconds to wait for an answer, or for an object on its way to move on.
         secret: Reference of the secret that all nodes hold. The default is
             ``secrets/ucx`` in the directory of this user, made if it is not there.
         transports: What UCX may use between nodes, as in ``UCX_TLS``.
@@ -98,8 +100,8 @@ class UCXConnector(Connector[UCXKey]):
         devices: str | None = None,
         adopt: bool = False,
     ) -> None:
-        listens = not (port is None and address is None and interface is None)
-        if listens and secret is None:
+        listen = _listening(port, address, interface)
+        if listen is not None and secret is None:
             secret = generate_secret("ucx")
         options = Options(
             namespace=fresh_id() if namespace is None else namespace,
@@ -113,8 +115,8 @@ class UCXConnector(Connector[UCXKey]):
         )
         self._attach(options)
         self._place.own(adopt=adopt, timeout=timeout)
-        if listens:
-            self._serve_others(_host(address, interface), port or 0)
+        if listen is not None:
+            self._serve_others(listen)
 
     def _attach(self, options: Options) -> None:
         check_installed()
@@ -122,10 +124,10 @@ class UCXConnector(Connector[UCXKey]):
         self._place = Place("ucx", options.namespace)
         self._stores = Stores(options, self._place)
 
-    def _serve_others(self, host: str, port: int) -> None:
+    def _serve_others(self, listen: str) -> None:
         try:
-            announced = self._stores.start(f"{host}:{port}")
-        except ConnectorUnavailableError:
+            announced = self._stores.start(listen)
+        except BaseException:
             self.close()
             raise
         # Known only now, for the system chooses a free port.
@@ -136,14 +138,23 @@ class UCXConnector(Connector[UCXKey]):
 
     # --- Objects --------------------------------------------------------------
 
-    def put(self, payload: Payload, *, ttl: float | None = None) -> UCXKey:
+    def put(self, payload: Payload | DeviceArray, *, ttl: float | None = None) -> UCXKey:
+        """As `Leasable.put`; the object may be in the memory of a GPU too."""
         self._check_open()
         question = Frame(Code.SET, fresh_id(), seconds=_seconds(ttl))
         pieces = pieces_of(payload)
-        at = self._started(lambda: self._stores.here()[0])
-        key = UCXKey(question.object_id, at)
-        self._write(key, question, pieces, fresh=True)
-        return key
+        deadline = time.monotonic() + self._stores.options.timeout
+        while True:
+            key = UCXKey(question.object_id, self._stores.here())
+            try:
+                self._write(key, question, pieces, fresh=True)
+            except MediumGoneError:
+                # It died: the next one takes the object, once the system knows.
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                return key
+            time.sleep(_PAUSE_S)
 
     def put_batch(self, payloads: Sequence[Payload], *, ttl: float | None = None) -> list[UCXKey]:
         """As `Connector.put_batch`; all are stored or none."""
@@ -168,21 +179,32 @@ class UCXConnector(Connector[UCXKey]):
         return self._ask(key, Code.FIND).code is Code.DONE
 
     def evict(self, key: UCXKey) -> None:
-        self._ask(key, Code.EVICT)
+        """As `Connector.evict`. Where the store process has ended there is nothing to evict."""
+        with suppress(MediumGoneError):
+            self._ask(key, Code.EVICT)
 
     # --- Capabilities ---------------------------------------------------------
 
     def new_key(self, object_id: str | None = None) -> UCXKey:
-        """As `Deferrable.new_key`. Its object will live on the node of the owner."""
-        self._check_open()
-        return checked(UCXKey(fresh_id() if object_id is None else object_id, HOME))
+        """As `Deferrable.new_key`. Its object will live on the node of the owner.
 
-    def set(self, key: UCXKey, payload: Payload, *, ttl: float | None = None) -> None:
+        It is in the store process that runs there now, which is started if there is none.
+        Costs a look at two files, or a question to that node.
+
+        Raises:
+            MediumGoneError: The owner is gone.
+            ObjectOnOtherHostError: Its node cannot be reached from this one.
+            ConnectorUnavailableError: The process does not start, or does not answer.
+        """
+        self._check_open()
+        return checked(UCXKey(fresh_id() if object_id is None else object_id, self._stores.home()))
+
+    def set(self, key: UCXKey, payload: Payload | DeviceArray, *, ttl: float | None = None) -> None:
         self._check_open()
         object_id = checked(key).object_id
         self._write(key, Frame(Code.SET, object_id, seconds=_seconds(ttl)), pieces_of(payload))
 
-    def replace(self, key: UCXKey, payload: Payload) -> None:
+    def replace(self, key: UCXKey, payload: Payload | DeviceArray) -> None:
         """As `Replaceable.replace`. The object keeps its time to live."""
         self._check_open()
         self._write(key, Frame(Code.REPLACE, checked(key).object_id), pieces_of(payload))
@@ -197,9 +219,8 @@ class UCXConnector(Connector[UCXKey]):
     def wait(self, key: UCXKey, timeout: float | None = None) -> bool:
         """As `Waitable.wait`. Each wait has a connection of its own."""
         self._check_open()
-        seconds = math.inf if timeout is None else timeout
-        question = Frame(Code.WAIT, checked(key).object_id, seconds=seconds)
-        answer = self._stores.at(key.at).ask(lambda connection: connection.wait(question))
+        question = Frame(Code.WAIT, checked(key).object_id, seconds=_waiting(timeout))
+        answer = self._stores.at(key.where).ask(lambda connection: connection.wait(question))
         return answer.code is Code.DONE
 
     # --- The medium -----------------------------------------------------------
@@ -247,15 +268,11 @@ class UCXConnector(Connector[UCXKey]):
     def close(self, *, clear: bool | None = None) -> None:
         if self._closed:
             return
-        owns = self._place.is_owner
-        if clear and not owns:
+        if clear and not self._place.is_owner:
             raise NotOwnerError(repr(self))
         self._closed = True
         self._stores.close()
-        if owns:
-            self._place.disown(keep=clear is False)
-            if clear is not False:
-                self._stores.end_here()
+        self._stores.let_go(keep=clear is False)
 
     # --- Asking ---------------------------------------------------------------
 
@@ -266,31 +283,38 @@ class UCXConnector(Connector[UCXKey]):
     def _ask(self, key: UCXKey, code: Code, seconds: float = math.inf) -> Frame:
         self._check_open()
         question = Frame(code, checked(key).object_id, seconds=seconds)
-        client = self._stores.at(key.at)
+        client = self._stores.at(key.where)
         return client.ask(lambda connection: connection.ask(question), repeatable=True)
 
     def _read(self, key: UCXKey, offset: int, length: int) -> tuple[BytesLike | None, int | None]:
         self._check_open()
         question = Frame(Code.GET, checked(key).object_id, length, offset)
-        client = self._stores.at(key.at)
+        client = self._stores.at(key.where)
         answer = client.ask(lambda connection: connection.read(question), repeatable=True)
         return (answer.body, answer.number) if answer.code is Code.DONE else (None, None)
 
     def _write(
-        self, key: UCXKey, question: Frame, pieces: Sequence[BytesLike], *, fresh: bool = False
+        self,
+        key: UCXKey,
+        question: Frame,
+        pieces: Sequence[Piece],
+        *,
+        fresh: bool = False,
     ) -> None:
         nbytes = sum(map(len, pieces))
         question = question._replace(nbytes=nbytes)
+        in_host = [piece for piece in pieces if not isinstance(piece, DeviceMemory)]
+        from_device = len(in_host) < len(pieces)
 
         def ask(connection: Connection) -> Frame:
-            if nbytes > INLINE_NBYTES:
+            if from_device or nbytes > INLINE_NBYTES:
                 return connection.write(question, pieces)
-            return connection.ask(question, pieces)
+            return connection.ask(question, in_host)
 
-        client = self._stores.at(key.at)
+        client = self._stores.at(key.where, from_device=from_device)
         # A fresh key can be set again: nobody else knows it, so what is there already is this
         # very object.
-        answer = self._started(lambda: client.ask(ask, repeatable=fresh))
+        answer = client.ask(ask, repeatable=fresh)
         if answer.code is Code.ALREADY_SET and not fresh:
             raise KeyAlreadySetError(repr(key))
         if answer.code is Code.NOT_SET:
@@ -298,24 +322,33 @@ class UCXConnector(Connector[UCXKey]):
         if answer.code is Code.FULL:
             raise MediumFullError(repr(self), nbytes, bytes(answer.body).decode())
 
-    def _started(self, call: Callable[[], AnswerT]) -> AnswerT:
-        """What ``call`` gives, once more with a new store process if that of this node is dead."""
-        try:
-            return call()
-        except MediumGoneError:
-            self._stores.start()
-            return call()
-
 
 def _seconds(ttl: float | None) -> float:
     seconds = checked_ttl(ttl)
     return math.inf if seconds is None else seconds
 
 
-def _host(address: str | None, interface: str | None) -> str:
-    if address is None:
-        return LOOPBACK if interface is None else interface_address(interface)
-    if address in {"", "0.0.0.0", "::"}:  # noqa: S104 - to refuse it
+def _waiting(timeout: float | None) -> float:
+    expected = f"timeout is a number of seconds, or None, not {timeout!r}."
+    try:
+        is_number = timeout is None or not math.isnan(timeout)
+    except TypeError as exc:
+        raise TypeError(expected) from exc
+    if not is_number:
+        raise ValueError(expected)
+    return math.inf if timeout is None else max(0.0, timeout)
+
+
+def _listening(port: int | None, address: str | None, interface: str | None) -> str | None:
+    """``host:port`` to listen on for other nodes, if any of these is given."""
+    if port is not None and (type(port) is not int or not 0 <= port < 1 << 16):
+        asked = f"option port={port!r} of connector 'ucx'"
+        raise ConfigError(asked, "it is a number of 0 to 65535, or None")
+    host = listening_address("ucx", address, interface)
+    if host is not None and ":" in host:
+        # UCX is held to the interface that has it, and finds that by IPv4 alone.
         asked = f"option address={address!r} of connector 'ucx'"
-        raise ConfigError(asked, "it takes the one address at which other nodes reach this one")
-    return f"[{address}]" if ":" in address else address
+        raise ConfigError(asked, "it takes an address of IPv4")
+    if host is None and port is None:
+        return None
+    return join_address(host or LOOPBACK, port or 0)

@@ -1,8 +1,8 @@
 """The first words between nodes: each side proves that it holds the secret, and does not say it.
 
-Server: magic, version, 32 random bytes. Client: magic, version, 32 random bytes, proof. Server: its
-proof. A proof is a keyed hash of everything said so far and of who says it, so neither can be used
-again or sent back.
+Server: magic, version, 32 random bytes, which instance it is. Client: magic, version, 32 random
+bytes, proof. Server: its proof. A proof is a keyed hash of everything said so far and of who says
+it, so neither can be used again or sent back.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["RefusedError", "challenge", "derived_key", "respond"]
 _MAGIC = b"PXucx"
 _NONCE_NBYTES = 32
 _PROOF_NBYTES = 32
-_GREETING_NBYTES = len(_MAGIC) + 1 + _NONCE_NBYTES
+_INSTANCE_NBYTES = 8
 
 
 class RefusedError(Exception):
@@ -33,8 +33,10 @@ def derived_key(secret: bytes, namespace: str) -> bytes:
     return blake2b(namespace.encode(), key=key, person=b"proxystore-ucx").digest()
 
 
-def challenge(sock: socket.socket, key: bytes, timeout: float) -> None:
+def challenge(sock: socket.socket, key: bytes, instance: str, timeout: float) -> None:
     """Have the client prove that it has ``key``, then prove it to the client. For the server.
+
+    Tells it ``instance``.
 
     Raises:
         RefusedError: It did not prove it.
@@ -43,18 +45,20 @@ def challenge(sock: socket.socket, key: bytes, timeout: float) -> None:
         WireError: It speaks something else, or another version.
     """
     deadline = time.monotonic() + timeout
-    mine = _greeting()
+    mine = _greeting() + instance.encode()
     sock.sendall(mine)
-    theirs = _take(sock, _GREETING_NBYTES, deadline)
-    _check_greeting(theirs)
+    theirs = _take_greeting(sock, _NONCE_NBYTES, deadline)
     proof = _take(sock, _PROOF_NBYTES, deadline)
     if not hmac.compare_digest(proof, _proof(key, b"client", mine, theirs)):
         raise RefusedError
     sock.sendall(_proof(key, b"server", mine, theirs))
 
 
-def respond(sock: socket.socket, key: bytes, timeout: float) -> None:
+def respond(sock: socket.socket, key: bytes, timeout: float) -> str:
     """Prove to the server that this process has ``key``, and have it prove the same.
+
+    Returns:
+        Which instance of a store process it is.
 
     Raises:
         RefusedError: The server has another one, or did not accept this one.
@@ -62,8 +66,7 @@ def respond(sock: socket.socket, key: bytes, timeout: float) -> None:
         WireError: It speaks something else, or another version.
     """
     deadline = time.monotonic() + timeout
-    theirs = _take(sock, _GREETING_NBYTES, deadline)
-    _check_greeting(theirs)
+    theirs = _take_greeting(sock, _NONCE_NBYTES + _INSTANCE_NBYTES, deadline)
     mine = _greeting()
     sock.sendall(mine + _proof(key, b"client", theirs, mine))
     try:
@@ -72,17 +75,21 @@ def respond(sock: socket.socket, key: bytes, timeout: float) -> None:
         raise RefusedError from exc
     if not hmac.compare_digest(answer, _proof(key, b"server", theirs, mine)):
         raise RefusedError
+    return theirs[-_INSTANCE_NBYTES:].decode("ascii", "replace")
 
 
 def _greeting() -> bytes:
     return _MAGIC + bytes([VERSION]) + os.urandom(_NONCE_NBYTES)
 
 
-def _check_greeting(greeting: bytes) -> None:
-    if not greeting.startswith(_MAGIC):
+def _take_greeting(sock: socket.socket, nbytes: int, deadline: float) -> bytes:
+    head = _take(sock, len(_MAGIC) + 1, deadline)
+    if not head.startswith(_MAGIC):
         raise WireError("it does not speak this protocol")
-    if greeting[len(_MAGIC)] != VERSION:
-        raise OtherVersionError(greeting[len(_MAGIC)])
+    # At once: what follows may be longer or shorter in another version.
+    if head[-1] != VERSION:
+        raise OtherVersionError(head[-1])
+    return head + _take(sock, nbytes, deadline)
 
 
 def _proof(key: bytes, speaker: bytes, server: bytes, client: bytes) -> bytes:

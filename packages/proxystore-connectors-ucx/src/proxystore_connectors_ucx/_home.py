@@ -7,7 +7,7 @@ import socket
 import time
 
 from proxystore.errors import ConnectorUnavailableError
-from proxystore_connectors_ucx._client import connect_remote
+from proxystore_connectors_ucx._dial import connect_remote
 from proxystore_connectors_ucx._options import Options
 from proxystore_connectors_ucx._wire import Code, Frame, Link, WireError
 
@@ -54,7 +54,7 @@ class HomeWatch:
     def _dial(self) -> None:
         assert self._options.address is not None
         try:
-            self._sock = connect_remote(self._options, self._options.address, _DIAL_S)
+            self._sock, _ = connect_remote(self._options, self._options.address, _DIAL_S)
         except ConnectorUnavailableError:
             return
         link = Link(self._sock)

@@ -1,4 +1,4 @@
-"""Keys: which object, and on which node it lives."""
+"""Keys: which object, and which store process has it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 from proxystore.connectors.keys import EXPECTED_ID, expected_key, is_id
 from proxystore.errors import InvalidKeyError
 
-__all__ = ["HOME", "UCXKey", "checked", "is_address"]
-
-HOME = ""
-"""Where the objects of the owner's node live."""
+__all__ = ["UCXKey", "Where", "checked", "is_address"]
 
 _is_address = re.compile(r"(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}").fullmatch
+# As `Life` makes them: of such characters alone, for a socket has this name.
+_is_instance = re.compile(r"[A-Za-z0-9_-]{8}").fullmatch
 
 
 class UCXKey(NamedTuple):
@@ -21,8 +20,26 @@ class UCXKey(NamedTuple):
 
     object_id: str
     """1 to 64 characters of ``[A-Za-z0-9_-]``."""
-    at: str = HOME
-    """``host:port`` of the node that has it; empty for that of the owner."""
+    where: str
+    """The store process that has it, ``instance`` on the owner's node, else
+    ``instance@host:port``. One that is started anew is another instance."""
+
+
+class Where(NamedTuple):
+    """The parts of `UCXKey.where`."""
+
+    instance: str
+    address: str
+    """Empty for the owner's node, whose address the options have."""
+
+    @classmethod
+    def of(cls, text: str) -> Where:
+        """The parts of ``text``, whatever it is."""
+        instance, _, address = text.partition("@")
+        return cls(instance, address)
+
+    def __str__(self) -> str:
+        return f"{self.instance}@{self.address}" if self.address else self.instance
 
 
 def is_address(text: str) -> bool:
@@ -40,10 +57,16 @@ def checked(key: Any) -> UCXKey:
     if not isinstance(key, UCXKey):
         raise InvalidKeyError(repr(key), expected_key(UCXKey))
     object_id: Any = key.object_id
-    at: Any = key.at
-    # Before any use: the address decides whom this process connects to.
+    where: Any = key.where
     if not (isinstance(object_id, str) and is_id(object_id)):
         raise InvalidKeyError(repr(key), f"a UCXKey of {EXPECTED_ID}")
-    if not (isinstance(at, str) and (at == HOME or is_address(at))):
-        raise InvalidKeyError(repr(key), "a UCXKey whose node is host:port, or empty")
+    # Before any use: it decides which socket, or whom, this process connects to.
+    if not (isinstance(where, str) and _is_where(where)):
+        expected = "a UCXKey whose store process is instance, or instance@host:port"
+        raise InvalidKeyError(repr(key), expected)
     return key
+
+
+def _is_where(text: str) -> bool:
+    instance, separator, address = text.partition("@")
+    return _is_instance(instance) is not None and (is_address(address) if separator else True)

@@ -1,35 +1,17 @@
-"""Memory for objects: where they are received, and how they are cut for sending."""
+"""How objects are cut for sending, and put together where they are received."""
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator, Sequence
 
-from proxystore.payload import BytesLike, Payload, as_buffers, as_bytes
+from proxystore.payload import Buffers, BytesLike, Payload, as_buffers, as_bytes
+from proxystore_connectors_ucx._device import DeviceArray, DeviceMemory, Piece
 from proxystore_connectors_ucx._wire import MAX_PIECES
 
-__all__ = ["allocate", "cut", "pieces_of"]
+__all__ = ["cut", "pieces_of"]
 
-_HUGE_NBYTES = 1 << 21
 _SMALL_NBYTES = 1 << 16
-_PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-
-
-def allocate(nbytes: int) -> memoryview:
-    """Private memory to receive an object in.
-
-    Raises:
-        MemoryError: The system has none.
-    """
-    if nbytes < _HUGE_NBYTES:
-        return memoryview(bytearray(nbytes))
-    try:
-        pages = mmap.mmap(-1, nbytes, flags=_PRIVATE)
-    except OSError as exc:
-        raise MemoryError(exc.strerror) from exc
-    # Small pages cost 45 ms of faults per 100 MB, huge ones 16.
-    pages.madvise(mmap.MADV_HUGEPAGE)
-    return memoryview(pages)
+_USUAL = (Buffers, bytes, bytearray, memoryview)
 
 
 def cut(memory: memoryview, lengths: Sequence[int]) -> list[memoryview]:
@@ -41,9 +23,18 @@ def cut(memory: memoryview, lengths: Sequence[int]) -> list[memoryview]:
     return pieces
 
 
-def pieces_of(payload: Payload) -> list[BytesLike]:
-    """``payload`` in at most `MAX_PIECES` buffers: large ones as they are, small ones joined."""
-    pieces = list(_joined(as_buffers(payload)))
+def pieces_of(payload: Payload | DeviceArray) -> list[Piece]:
+    """``payload`` in at most `MAX_PIECES` buffers: large ones as they are, small ones joined.
+
+    Raises:
+        TypeError: It is not bytes-like, nor in the memory of a GPU.
+        BufferError: It is not contiguous.
+        ConnectorUnavailableError: It is in the memory of a GPU, and this process has none.
+    """
+    if not isinstance(payload, _USUAL) and isinstance(payload, DeviceArray):
+        memory = DeviceMemory.of(payload)
+        return [memory] if memory else []
+    pieces: list[Piece] = list(_joined(as_buffers(payload)))
     return pieces if len(pieces) <= MAX_PIECES else [as_bytes(payload)]
 
 

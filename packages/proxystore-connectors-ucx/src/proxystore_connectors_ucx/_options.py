@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, Self
 from urllib.parse import quote, unquote, urlsplit
@@ -14,28 +15,24 @@ from proxystore.host.node import Node, this_node
 from proxystore.secrets import check_reference
 from proxystore_connectors_ucx._key import is_address
 from proxystore_connectors_ucx._network import interface_of
+from proxystore_connectors_ucx._route import Network
 
-__all__ = ["SHARED_MEMORY", "TIMEOUT_S", "Network", "Options"]
+__all__ = ["LONGEST_S", "TIMEOUT_S", "Options"]
 
 TIMEOUT_S = 10.0
-SHARED_MEMORY = "sm"
+LONGEST_S = 1e6
+"""What the calls of the system take as seconds to wait, and some more: eleven days."""
 
 
-@dataclass(frozen=True)
-class Network:
-    """How UCX goes between nodes."""
+def _number(text: str) -> float:
+    try:
+        # However large.
+        return int(text)
+    except ValueError:
+        return float(text)
 
-    transports: str | None = None
-    """As UCX takes them in ``UCX_TLS``; `None` for all but shared memory."""
-    devices: str | None = None
-    """As UCX takes them in ``UCX_NET_DEVICES``; `None` for all of them."""
 
-    def settings(self) -> dict[str, str]:
-        """This, as a UCX context takes it."""
-        settings = {"TLS": self.transports or f"^{SHARED_MEMORY}"}
-        if self.devices is not None:
-            settings["NET_DEVICES"] = self.devices
-        return settings
+_TEXTS = ("namespace", "node", "address", "interface", "transports", "devices")
 
 
 @dataclass(frozen=True)
@@ -43,8 +40,8 @@ class Options:
     """Where the objects of a namespace are, and how to reach them. Plain values only."""
 
     namespace: str
-    node: str
-    """The `proxystore.host.node.Node` of the owner."""
+    node: str | None = None
+    """The `proxystore.host.node.Node` of the owner; `None` where only ``address`` tells."""
     address: str | None = None
     """``host:port`` at which other nodes reach the owner's; `None` if they cannot."""
     interface: str | None = None
@@ -59,10 +56,10 @@ class Options:
     """Bytes that the objects of one node may have; `None` for a quarter of its memory."""
     timeout: float = TIMEOUT_S
 
-    _IN_URL: ClassVar[Mapping[str, type]] = {
+    _IN_URL: ClassVar[Mapping[str, Callable[[str], Any]]] = {
         "devices": str,
         "interface": str,
-        "max_nbytes": int,
+        "max_nbytes": _number,
         "node": str,
         "secret": str,
         "timeout": float,
@@ -75,18 +72,28 @@ class Options:
         Raises:
             ConfigError: One is impossible.
         """
+        for name in _TEXTS:
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise _wrong(name, value, "it takes text")
         if self.address is not None and not is_address(self.address):
             raise _wrong("address", self.address, "it takes host:port")
         if self.secret is not None:
             check_reference(self.secret, "secret")
-        if not self.timeout > 0:
-            raise _wrong("timeout", self.timeout, "it takes a number of seconds above 0")
-        if self.max_nbytes is not None and self.max_nbytes <= 0:
-            raise _wrong("max_nbytes", self.max_nbytes, "it takes a number of bytes above 0")
-        try:
-            Node.parse(self.node)
-        except ValueError as exc:
-            raise _wrong("node", self.node, str(exc)) from exc
+        if not (_is_number(self.timeout) and 0 < self.timeout <= LONGEST_S):
+            found = f"it takes a number of seconds above 0, and at most {LONGEST_S:g}"
+            raise _wrong("timeout", self.timeout, found)
+        if self.max_nbytes is not None:
+            if not (_is_number(self.max_nbytes) and _is_whole(self.max_nbytes)):
+                found = "it takes a whole number of bytes above 0"
+                raise _wrong("max_nbytes", self.max_nbytes, found)
+            # 1e9 too, for configs that are equal.
+            object.__setattr__(self, "max_nbytes", int(self.max_nbytes))
+        if self.node is not None:
+            try:
+                Node.parse(self.node)
+            except ValueError as exc:
+                raise _wrong("node", self.node, str(exc)) from exc
 
     def network(self, sock: socket.socket) -> Network:
         """How UCX goes between nodes: by the interface of ``sock``, unless told otherwise.
@@ -96,11 +103,6 @@ class Options:
         """
         devices = self.devices or interface_of(sock.getsockname()[0])
         return Network(self.transports, devices)
-
-    @property
-    def is_here(self) -> bool:
-        """Whether the owner's node is this one."""
-        return Node.parse(self.node).is_here()
 
     def at(self, address: str) -> Self:
         """The same, reached by other nodes at ``address``."""
@@ -129,19 +131,25 @@ class Options:
         check_options("ucx", config, known)
         if not isinstance(config.get("namespace"), str):
             raise ConfigError("a config of connector 'ucx'", "it needs the text 'namespace'")
-        try:
-            return cls(**{"node": str(this_node()), **config})
-        except TypeError as exc:
-            raise ConfigError("a config of connector 'ucx'", str(exc)) from exc
+        options = cls(**config)
+        if options.node is None and options.address is None:
+            # Nobody else could be meant.
+            return replace(options, node=str(this_node()))
+        return options
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """The options that gave ``url``; without ``node``, those of a namespace of this node.
+        """The options that gave ``url``; without address and ``node``, of one of this node.
 
         Raises:
             ConfigError: It has another form, or an option of it is wrong.
         """
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            # With neither the URL nor the cause, for both may hold what could be a secret.
+            found = "its host cannot be read"
+            raise ConfigError("the URL of connector 'ucx'", found) from None
         if "@" in parts.netloc:
             # Whatever it is, it could be a secret: it is not repeated.
             found = "it has user information; give secret=env:NAME or file:/path instead"
@@ -153,6 +161,14 @@ class Options:
         if parts.netloc:
             config["address"] = parts.netloc
         return cls.from_config(config)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_whole(value: float) -> bool:
+    return 0 < value < math.inf and value == int(value)
 
 
 def _wrong(option: str, value: object, found: str) -> ConfigError:

@@ -6,6 +6,7 @@ import math
 import os
 import select
 import socket
+import time
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
@@ -16,9 +17,11 @@ from proxystore.errors import (
     MediumFullError,
 )
 from proxystore.serving import ObjectTable
-from proxystore_connectors_ucx._channel import Channel, ChannelError, Side
-from proxystore_connectors_ucx._memory import allocate, cut
-from proxystore_connectors_ucx._options import Network
+from proxystore_connectors_ucx._channel import Channel, ChannelError
+from proxystore_connectors_ucx._memory import cut
+from proxystore_connectors_ucx._options import LONGEST_S
+from proxystore_connectors_ucx._pages import Pages
+from proxystore_connectors_ucx._route import Route
 from proxystore_connectors_ucx._wire import (
     INLINE_NBYTES,
     WHOLE,
@@ -59,7 +62,8 @@ class Session:
     Args:
         sock: Connected, and authenticated if it came from another node.
         table: The objects.
-        network: How the client reaches this process; `None` from the same node.
+        pages: Where large ones are received.
+        route: How UCX goes to the client.
         host: The store process.
     """
 
@@ -67,10 +71,12 @@ class Session:
         self,
         sock: socket.socket,
         table: Table,
-        network: Network | None,
+        pages: Pages,
+        route: Route,
         host: Host,
     ) -> None:
-        self._sock, self._table, self._network, self._host = sock, table, network, host
+        self._sock, self._table, self._pages = sock, table, pages
+        self._route, self._host = route, host
         self._link = Link(sock)
         self._channel: Channel | None = None
         self._answers: dict[Code, Callable[[Frame], Frame | None]] = {
@@ -128,6 +134,9 @@ class Session:
             raise WireError("it sent a time to live or an identifier that cannot be")
         try:
             with self._table.reserve(question.nbytes) as room:
+                totals = self._table.totals()
+                # What is kept for the next object is in nobody's way.
+                self._pages.trim(totals.max_nbytes - totals.nbytes)
                 data = self._received(question)
                 if question.code is Code.SET:
                     self._table.set(question.object_id, data, room, ttl=ttl)
@@ -150,7 +159,7 @@ class Session:
             return memoryview(question.body)
         lengths = lengths_of(question)
         channel = self._require_channel()
-        memory = allocate(question.nbytes)
+        memory = self._pages.take(question.nbytes)
         self._link.send(Frame(Code.GO))
         # No deadline: a client that is slow may still write here, so only its end frees
         # the memory. It holds room that it had to reserve.
@@ -213,16 +222,22 @@ class Session:
         poll = select.poll()
         poll.register(event, select.POLLIN)
         poll.register(self._sock, _GONE)
-        ready = poll.poll(None if math.isinf(seconds) else max(0.0, seconds) * 1e3)
-        if any(fd == self._sock.fileno() for fd, _ in ready):
-            raise EOFError("the client went away while it waited")
-        return bool(ready)
+        deadline = time.monotonic() + seconds
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            ready = poll.poll(min(left, LONGEST_S) * 1e3)
+            if any(fd == self._sock.fileno() for fd, _ in ready):
+                raise EOFError("the client went away while it waited")
+            if ready or left <= LONGEST_S:
+                return bool(ready)
 
     def _open_channel(self, question: Frame) -> Frame:
         tag = int.from_bytes(question.body[:_TAG_NBYTES], "little")
         address = checked_address(question.body[_TAG_NBYTES:])
+        # Loading UCX may take longer than a client waits to hear from a process that lives.
+        self._link.send(Frame(Code.GO))
         try:
-            channel = Channel(self._sock, Side.STORE, self._network)
+            channel = Channel(self._sock, self._route)
         except ConnectorUnavailableError as exc:
             return Frame(Code.FAILED, body=str(exc).encode()[:INLINE_NBYTES])
         self._channel = channel

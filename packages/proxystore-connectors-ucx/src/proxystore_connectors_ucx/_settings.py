@@ -8,10 +8,7 @@ from typing import Self
 
 from proxystore_connectors_ucx._options import Options
 
-__all__ = ["SOCKET", "Settings"]
-
-SOCKET = "socket"
-"""Name of the socket for processes of the same node, in the directory of the place."""
+__all__ = ["Settings"]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import selectors
 import socket
 import struct
@@ -12,22 +13,25 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from proxystore.errors import ConfigError, SecretNotFoundError, UnsafeSecretError
 from proxystore.host.memory import usable_nbytes
-from proxystore.secrets import read_secret
-from proxystore.serving import Life, Place
-from proxystore_connectors_ucx._handshake import RefusedError, challenge, derived_key
+from proxystore.serving import Life
+from proxystore_connectors_ucx._dial import shared_key
+from proxystore_connectors_ucx._handshake import RefusedError, challenge
 from proxystore_connectors_ucx._home import HomeWatch
 from proxystore_connectors_ucx._network import listen, text_of, tune
+from proxystore_connectors_ucx._pages import Pages
+from proxystore_connectors_ucx._route import Route, Side
 from proxystore_connectors_ucx._session import Session, Table
-from proxystore_connectors_ucx._settings import SOCKET, Settings
+from proxystore_connectors_ucx._settings import Settings
+from proxystore_connectors_ucx._strangers import Strangers
 from proxystore_connectors_ucx._wire import VERSION, Code, Frame, Link, WireError
 
 __all__ = ["StoreProcess"]
 
-_HANDSHAKE_S = 5.0
+_HANDSHAKE_S = 2.0
 _BACKLOG = 4096
-_MAX_STRANGERS = 64
+_MAX_STRANGERS = 256
+_KEPT_NBYTES = 1 << 30
 _CHECK_S = 1.0
 _MEMORY_SHARE = 4
 _PAUSE_S = 0.05
@@ -42,18 +46,26 @@ class StoreProcess:
         max_nbytes = options.max_nbytes or usable_nbytes() // _MEMORY_SHARE
         self._table: Table = Table(repr(life.place), max_nbytes)
         self._others: list[socket.socket] = []
-        self._strangers = threading.BoundedSemaphore(_MAX_STRANGERS)
+        self._pages = Pages(min(max_nbytes, _KEPT_NBYTES))
+        self._strangers = Strangers(_MAX_STRANGERS)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._home = HomeWatch(options) if not life.is_home and options.address else None
-        self._local = _listen_here(life.place)
+        self._local = _listen_here(life)
         self._remote: socket.socket | None = None
         if settings.listen is not None:
-            assert options.secret is not None
-            self._key = derived_key(
-                read_secret(options.secret, repr(life.place)), options.namespace
+            self._key = shared_key(options, repr(life.place))
+            self._remote = self._listening(settings.listen)
+
+    def _listening(self, address: str) -> socket.socket:
+        try:
+            return listen(address)
+        except OSError as exc:
+            reason = os.strerror(exc.errno) if exc.errno else exc
+            advice = (
+                "Give an address of this node and a port that nobody uses, or no port for any "
+                "that is free."
             )
-            host, _, port = settings.listen.rpartition(":")
-            self._remote = listen(host.strip("[]"), int(port))
+            self._life.fail(f"it cannot listen on {address} ({reason})", advice)
 
     def run(self) -> None:
         """Serve. Returns when this process is to end, and every file of it is gone."""
@@ -98,29 +110,31 @@ class StoreProcess:
         sock = _accept(self._local)
         # The directory is private already: this is against a mistake with its mode.
         if sock is not None and _peer_uid(sock) == os.geteuid():
-            self._start(Session(sock, self._table, None, self).serve)
+            self._start(self._session(sock, Route(Side.STORE, None)).serve)
         elif sock is not None:
             sock.close()
 
     def _welcome_remote(self) -> None:
         assert self._remote is not None
         sock = _accept(self._remote)
-        if sock is not None and self._strangers.acquire(blocking=False):
+        if sock is not None:
+            self._strangers.add(sock)
             self._start(lambda: self._meet(sock))
-        elif sock is not None:
-            sock.close()
 
     def _meet(self, sock: socket.socket) -> None:
         try:
             tune(sock)
-            challenge(sock, self._key, _HANDSHAKE_S)
+            challenge(sock, self._key, self._life.instance, _HANDSHAKE_S)
             sock.settimeout(None)
         except (RefusedError, WireError, EOFError, OSError):
             sock.close()
             return
         finally:
-            self._strangers.release()
-        Session(sock, self._table, self._options.network(sock), self).serve()
+            self._strangers.remove(sock)
+        self._session(sock, Route(Side.STORE, self._options.network(sock))).serve()
+
+    def _session(self, sock: socket.socket, route: Route) -> Session:
+        return Session(sock, self._table, self._pages, route, self)
 
     @staticmethod
     def _start(serve: Callable[[], None]) -> None:
@@ -137,14 +151,17 @@ def _accept(listener: socket.socket) -> socket.socket | None:
         return None
 
 
-def _listen_here(place: Place) -> socket.socket:
-    path = place.file(SOCKET)
+def _listen_here(life: Life) -> socket.socket:
+    # Named so that a key of another instance does not lead here.
+    path = life.place.file(life.instance)
     sock = socket.socket(socket.AF_UNIX)
     try:
         sock.bind(path)
     except OSError as exc:
-        asked = f"directory {place.path}"
-        raise ConfigError(asked, f"no socket can be made in it ({exc})") from exc
+        life.fail(
+            f"no socket can be made in {life.place.path} ({exc.strerror})",
+            "Name another directory in PROXYSTORE_RUNTIME_DIR.",
+        )
     # Hundreds of clients may come at once, and one that finds no place is refused.
     sock.listen(_BACKLOG)
     return sock
@@ -156,19 +173,17 @@ def _peer_uid(sock: socket.socket) -> int:
     return uid
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> None:
     """Be a store process. ``arguments``: settings, directory, descriptor of the lock."""
     settings = Settings.parse(arguments[0])
     life = Life.begin("ucx", arguments[1], int(arguments[2]))
-    try:
-        process = StoreProcess(settings, life)
-    except (ConfigError, OSError, SecretNotFoundError, UnsafeSecretError) as exc:
-        print(exc, file=sys.stderr)
-        return 1
-    process.run()
+    # Each client has a descriptor, and some more for UCX.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    StoreProcess(settings, life).run()
     # Threads still serve clients, which see their connections end now.
     os._exit(0)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

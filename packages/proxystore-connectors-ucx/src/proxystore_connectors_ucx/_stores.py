@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from contextlib import suppress
 
 from proxystore.errors import (
     ConfigError,
@@ -13,19 +14,22 @@ from proxystore.errors import (
     ObjectOnOtherHostError,
 )
 from proxystore.host.forks import remake_in_child
-from proxystore.host.node import this_node
-from proxystore.serving import Announcement, Owner, Place, check_protocol, ensure_running
-from proxystore_connectors_ucx._client import Client, connect_local, connect_remote
-from proxystore_connectors_ucx._key import HOME
-from proxystore_connectors_ucx._network import interface_address, local_address
+from proxystore.host.node import Node, this_node
+from proxystore.serving import Announcement, Owner, Place, ensure_running, let_go
+from proxystore.serving.addresses import address_of, address_towards, join_address, split_address
+from proxystore_connectors_ucx._client import Client
+from proxystore_connectors_ucx._dial import DIED, connect_local, connect_remote, shared_key
+from proxystore_connectors_ucx._key import Where
 from proxystore_connectors_ucx._options import Options
-from proxystore_connectors_ucx._settings import SOCKET, Settings
-from proxystore_connectors_ucx._wire import VERSION, Code, Frame
+from proxystore_connectors_ucx._route import Route, Side
+from proxystore_connectors_ucx._settings import Settings
+from proxystore_connectors_ucx._wire import VERSION, Code, Frame, Link
 
 __all__ = ["Stores"]
 
 _LEAVE_S = 2.0
 _START_S = 30.0
+_HELLO = Frame(Code.FIND, "hello")
 
 
 class Stores:
@@ -39,43 +43,73 @@ class Stores:
     def __init__(self, options: Options, place: Place) -> None:
         self.options, self._place = options, place
         self._lock = threading.Lock()
-        self._clients: dict[str, Client] = {}
+        self._closed = False
+        self._clients: dict[tuple[str, bool], Client] = {}
+        self._here: str | None = None
+        self._home: str | None = None
         remake_in_child(self)
 
     def remade_in_child(self) -> None:
         """As `ForkAware.remade_in_child`."""
         self._lock = threading.Lock()
 
-    def at(self, address: str) -> Client:
-        """The store process that has the objects whose keys say ``address``.
+    def at(self, where: str, *, from_device: bool = False) -> Client:
+        """The store process that has the objects whose keys say ``where``.
+
+        Args:
+            where: As `UCXKey.where`.
+            from_device: For objects that are in the memory of a GPU.
 
         Raises:
             ObjectOnOtherHostError: It is in the memory of a node that others cannot reach.
+            MediumGoneError: It was on this node, and is not there any more.
         """
-        client = self._clients.get(address)
-        if client is not None:
-            return client
-        if self._is_here(address):
-            return self._add(address, self._client_here())
-        target = self.options.address if address == HOME else address
-        if target is None:
-            where = f"the memory of store process {self._place.namespace!r}"
-            raise ObjectOnOtherHostError(where, self.options.node, str(this_node()))
-        return self._add(address, self._client_there(target))
+        client = self._clients.get((where, from_device))
+        if client is None:
+            client = self._client(Where.of(where), from_device=from_device)
+            with self._lock:
+                client = self._clients.setdefault((where, from_device), client)
+                closed = self._closed
+            if closed:
+                client.close()
+        return client
 
-    def here(self) -> tuple[str, Client]:
-        """The store process of this node, and what keys say of it.
+    def here(self) -> str:
+        """The store process of this node, as keys say; it is started if there is none.
 
         Raises:
+            MediumGoneError: The owner is gone.
             ObjectOnOtherHostError: Others could not reach it.
             ConnectorUnavailableError: It does not start.
         """
-        if self.options.is_here:
-            return HOME, self.at(HOME)
-        if self.options.address is None:
-            self.at(HOME)
-        announced = self._place.announced() or self.start()
-        return announced.address, self.at(announced.address)
+        where = self._here
+        if where is None:
+            found = self.start()
+            address = "" if self._is_home() else found.address
+            self._here = where = str(Where(found.instance, address))
+        return where
+
+    def home(self) -> str:
+        """The store process of the owner's node, as keys say; as `here` on that node.
+
+        Raises:
+            ConnectorUnavailableError: That node does not answer.
+        """
+        if self._is_home():
+            where = self._here
+            if where is not None and not self._is_up(where):
+                self._here = None
+            return self.here()
+        where = self._home
+        if where is not None:
+            # Another one may have taken its place.
+            with suppress(MediumGoneError):
+                self.at(where).ask(lambda connection: connection.ask(_HELLO), repeatable=True)
+                return where
+        sock, where = connect_remote(self.options, self._home_address(), self.options.timeout)
+        sock.close()
+        self._home = where
+        return where
 
     def start(self, listen: str | None = None) -> Announcement:
         """What the store process of this node says of itself; it is started if there is none.
@@ -85,91 +119,119 @@ class Stores:
 
         Raises:
             MediumGoneError: The owner is gone, so that it would end at once.
-            ConnectorUnavailableError: It does not start; the end of its log is in the message.
+            ObjectOnOtherHostError: Others could not reach it.
+            ConnectorUnavailableError: It does not start, or the options name no secret.
             ConfigError: The interface that was named is not there.
+            SecretNotFoundError: There is no secret on this node.
         """
-        if self.options.is_here and self._place.owner() is Owner.GONE:
-            raise self._gone("its owner has closed it, or has ended")
-        settings = Settings(self.options, listen or self._listen()).encode()
-        command = ("-m", "proxystore_connectors_ucx._store", settings)
+        if not self._is_home():
+            self._home_address()
+        elif self._place.owner() is Owner.GONE:
+            raise self._gone()
+        settings = Settings(self.options, listen or self._listen())
+        if settings.listen is not None:
+            # Here, where the user sees what is wrong with it, and not in a log.
+            shared_key(self.options, repr(self._place))
+        command = ("-m", "proxystore_connectors_ucx._store", settings.encode())
         return ensure_running(self._place, command, protocol=VERSION, timeout=_START_S)
 
-    def end_here(self) -> None:
-        """Have the store process of this node see that its owner has let go, and see it end."""
-        if not self._place.is_served():
-            self._place.clear()
-            return
-        client = self._client_here()
-        try:
-            client.ask(lambda connection: connection.ask(Frame(Code.LEAVE)))
-            client.ask(lambda connection: connection.until_gone(_LEAVE_S))
-        except ConnectorUnavailableError:
-            # It had ended before it could answer.
-            return
-        finally:
-            client.close()
+    def let_go(self, *, keep: bool) -> None:
+        """Disown the namespace, and see its store process here end unless it is kept."""
+        let_go(self._place, self._tell_to_leave, keep=keep, timeout=_LEAVE_S)
 
     def close(self) -> None:
         """Close every connection. Idempotent."""
         with self._lock:
+            self._closed = True
             clients = list(self._clients.values())
         for client in clients:
             client.close()
 
     # --- Which one, and how to get there --------------------------------------
 
-    def _is_here(self, address: str) -> bool:
-        if address == HOME:
-            return self.options.is_here
-        announced = self._place.announced()
-        return announced is not None and announced.address == address
+    def _is_home(self) -> bool:
+        """Whether the owner's node is this one."""
+        node = self.options.node
+        if node is None:
+            return self._place.owner() is not Owner.GONE
+        return Node.parse(node).is_here()
 
-    def _add(self, address: str, client: Client) -> Client:
-        with self._lock:
-            return self._clients.setdefault(address, client)
+    def _is_up(self, where: str) -> bool:
+        """Whether a process on this node has neither died nor another one taken its place."""
+        return os.path.exists(self._socket(Where.of(where))) and self._place.is_served()
 
-    def _client_here(self) -> Client:
-        return Client(repr(self._place), self._connect_here, lambda _: None, self.options.timeout)
+    def _home_address(self) -> str:
+        if self.options.address is None:
+            where = f"the memory of store process {self._place.namespace!r}"
+            raise ObjectOnOtherHostError(where, str(self.options.node), str(this_node()))
+        return self.options.address
 
-    def _client_there(self, address: str) -> Client:
-        options = self.options
+    def _socket(self, where: Where) -> str:
+        return self._place.file(where.instance)
+
+    def _client(self, where: Where, *, from_device: bool) -> Client:
+        timeout = self.options.timeout
+        if os.path.exists(self._socket(where)):
+            route = Route(Side.CLIENT, None, from_device)
+            return Client(
+                repr(self._place), lambda: self._dialled_here(where), lambda _: route, timeout
+            )
+        if not where.address and self._is_home():
+            raise self._gone()
+        address = where.address or self._home_address()
         return Client(
             f"{self._place!r} at {address}",
-            lambda: connect_remote(options, address, options.timeout),
-            options.network,
-            options.timeout,
+            lambda: self._dialled_there(where, address),
+            lambda sock: Route(Side.CLIENT, self.options.network(sock), from_device),
+            timeout,
         )
 
-    def _connect_here(self) -> socket.socket:
-        path, timeout = self._place.file(SOCKET), self.options.timeout
+    def _dialled_there(self, where: Where, address: str) -> socket.socket:
+        options = self.options
         try:
-            sock = connect_local(path, timeout)
-        except (FileNotFoundError, ConnectionRefusedError):
-            self._begin()
-            return connect_local(path, timeout)
-        announced = self._place.announced()
-        if announced is not None:
-            check_protocol(self._place, announced, VERSION)
-        return sock
+            return connect_remote(options, address, options.timeout, where.instance)[0]
+        except MediumGoneError:
+            self._forget(where)
+            raise
 
-    def _begin(self) -> None:
-        """Start the store process of this node, unless one died that had objects."""
-        if os.path.exists(self._place.file("address")) and not self._place.is_served():
-            raise self._gone("its process has died, and the objects with it")
-        self.start()
+    def _dialled_here(self, where: Where) -> socket.socket:
+        try:
+            return connect_local(self._socket(where), self.options.timeout)
+        except TimeoutError as exc:
+            found = f"it took no connection within {self.options.timeout:g} s"
+            advice = "See whether that process is stopped, or ask again."
+            raise ConnectorUnavailableError(repr(self._place), found, advice) from exc
+        except (FileNotFoundError, ConnectionRefusedError) as exc:
+            self._forget(where)
+            raise self._gone() from exc
+
+    def _forget(self, where: Where) -> None:
+        """Ask anew which process there is in place of the one at ``where``, which is gone."""
+        if self._here == str(where):
+            self._here = None
+        if self._home == str(where):
+            self._home = None
 
     def _listen(self) -> str | None:
         options = self.options
-        if options.address is None or options.is_here:
+        if options.address is None or self._is_home():
             return options.address
         if options.interface is not None:
-            return f"{interface_address(options.interface)}:0"
+            return join_address(address_of(options.interface), 0)
         try:
-            return f"{local_address(options.address)}:0"
+            return join_address(address_towards(*split_address(options.address)), 0)
         except OSError as exc:
             asked = f"option address={options.address!r} of connector 'ucx'"
             raise ConfigError(asked, f"this node has no way there ({exc.strerror})") from exc
 
-    def _gone(self, found: str) -> MediumGoneError:
-        advice = "Keep its owner open until every proxy has been used; a put starts it anew."
-        return MediumGoneError(repr(self._place), found, advice)
+    def _tell_to_leave(self, found: Announcement) -> None:
+        # Otherwise it has ended meanwhile, or is stopped, and will see by itself.
+        with suppress(OSError), connect_local(self._place.file(found.instance), _LEAVE_S) as sock:
+            Link(sock).send(Frame(Code.LEAVE))
+
+    def _gone(self) -> MediumGoneError:
+        if self._is_home() and self._place.owner() is Owner.GONE:
+            found = "its owner has closed it, or has ended"
+            advice = "Make a new store, and keep it open until every proxy of it has been used."
+            return MediumGoneError(repr(self._place), found, advice)
+        return MediumGoneError(repr(self._place), *DIED)

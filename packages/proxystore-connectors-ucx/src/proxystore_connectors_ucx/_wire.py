@@ -10,7 +10,7 @@ import enum
 import math
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -178,7 +178,7 @@ class Link:
         return received
 
 
-def pack_lengths(buffers: Iterable[BytesLike]) -> bytes:
+def pack_lengths(buffers: Iterable[Sized]) -> bytes:
     """The lengths of the pieces in which an object is about to travel, as a body."""
     return b"".join(len(buffer).to_bytes(8, "little") for buffer in buffers)
 
