@@ -28,7 +28,7 @@ from proxystore_connectors_ucx._wire import VERSION, Code, Frame, Link, WireErro
 
 __all__ = ["StoreProcess"]
 
-_HANDSHAKE_S = 2.0
+_HANDSHAKE_S = 5.0
 _BACKLOG = 4096
 _MAX_STRANGERS = 256
 _KEPT_NBYTES = 1 << 30
