@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +36,16 @@ def ended(pid: int, within: float = 10.0) -> bool:
             return True
         time.sleep(0.01)
     return False
+
+
+def stop(pid: int) -> None:
+    """Stop a process, and return when none of its threads runs any more."""
+    os.kill(pid, signal.SIGSTOP)
+    while not all(
+        task.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "T"
+        for task in Path(f"/proc/{pid}/task").iterdir()
+    ):
+        time.sleep(0.002)
 
 
 def kill_store(connector: UCXConnector, store_pid: Pid) -> None:
@@ -146,7 +157,7 @@ def test_who_comes_when_the_queue_is_full_waits_for_a_place(
 ) -> None:
     key, pid = connector.put(b"x"), store_pid(connector)
     place = Place("ucx", connector.config()["namespace"])
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     try:
         with ExitStack() as stack:
             for sock in full_queue(place.file(key.where)):
@@ -254,7 +265,7 @@ def test_a_store_process_that_does_not_answer_is_an_error_in_time(
     made = opened(UCXConnector(timeout=0.5))
     key = made.put(bytes(LARGE))
     pid = store_pid(made)
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     try:
         for operation in (lambda: made.get(key), lambda: made.put(b"x")):
             with pytest.raises(ConnectorUnavailableError, match=r"0\.5 s"):
@@ -273,7 +284,7 @@ def test_a_large_put_to_a_process_that_was_stopped_ends_within_its_timeout(
     payload = bytes(100_000_000)
     made.put(payload if opened_before else b"small")
     pid = store_pid(made)
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     started = time.monotonic()
     try:
         with pytest.raises(ConnectorUnavailableError, match="1 s"):
