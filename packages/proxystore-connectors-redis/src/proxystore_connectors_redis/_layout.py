@@ -183,11 +183,17 @@ return 'done'
 )
 """Let a staged value, and its parts, become an object at once.
 
-Keys: the object, the staged value, the record of the namespace. Arguments: ``set``
-or ``replace``; the generation of the staged value; its time to live in ms, or nothing.
-Answers ``done``, also if it was done before; ``there`` or ``absent``, of the object,
-where that forbids it; ``lost`` if what was staged is gone; or how a record begins
-that forbids it.
+Keys: the object, the staged value, the record of the namespace. Arguments: ``set`` or
+``replace``; the generation of the staged value; for ``set``, the time to live in ms, or
+nothing. What is replaced keeps its own.
+
+Answers ``done``; ``there`` where ``set`` finds another object, and ``absent`` where
+``replace`` finds none; ``lost`` if what was staged is gone; or how the record begins if that
+forbids it. With any answer but ``done``, what was staged is removed.
+
+May be asked again when its answer was lost, with the same generation staged anew: ``done``
+if that generation is the object still. If others have replaced or evicted it meanwhile,
+the answer is as if it had never been.
 """
 
 ABANDON = (
@@ -238,10 +244,13 @@ Answers the record as it is then.
 
 RELEASE = """
 local found = redis.call('GET', KEYS[1])
-if found and found ~= ARGV[1] then return 0 end
+if found and found ~= ARGV[1] and found ~= ARGV[2] then return 0 end
 -- A full server lets a script write that has written something which needs no room.
 redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1
 """
-"""Replace the record by the second argument, for so many ms, if it is the first, or not there."""
+"""Replace the record by the second argument, for so many ms, if it is the first, or not there.
+
+May be asked again: a record that is the second already counts as replaced.
+"""
