@@ -38,16 +38,33 @@ def _program() -> str:
     return found
 
 
-def _free_port() -> int:
+def _free_port(below: int = 65536) -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+        port: int = server.getsockname()[1]
+        # While this one is taken, another is found.
+        return port if port < below else _free_port(below)
 
 
 class RedisServer:
-    """A server on a free port of the loopback, and on a unix socket."""
+    """A server on a free port of the loopback, and on a unix socket.
 
-    def __init__(self, folder: Path, *options: str, port_option: str = "--port") -> None:
-        self.folder, self.port = folder, _free_port()
+    Args:
+        folder: Its own.
+        options: What follows on the command line.
+        port_option: Which takes the port.
+        sentinel: A file with what it watches, if it is to be a sentinel.
+        below: Of the port; nodes of a cluster talk to each other at the one 10,000 above.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        port_option: str = "--port",
+        sentinel: Path | None = None,
+        below: int = 65536,
+    ) -> None:
+        self.folder, self.port = folder, _free_port(below)
         self.socket_path = str(folder / "redis.sock")
         plain = () if port_option == "--port" else ("--port", "0")
         self._command = [
@@ -55,6 +72,9 @@ class RedisServer:
             *("--unixsocket", self.socket_path, "--dir", str(folder), "--save", ""),
             *options,
         ]
+        if sentinel is not None:
+            place = (*self._command[1:5], "--unixsocket", self.socket_path)
+            self._command = [self._command[0], str(sentinel), *place, "--sentinel"]
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -116,6 +136,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 @pytest.fixture
 def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RedisServer]]:
     """Starts servers for one test, which may ill-treat them."""
+    yield from _starting(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def start_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RedisServer]]:
+    """Starts servers for the tests of one module."""
+    yield from _starting(tmp_path_factory)
+
+
+def _starting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RedisServer]]:
     with contextlib.ExitStack() as stack:
 
         def start(*options: str, **more: Any) -> RedisServer:

@@ -105,12 +105,13 @@ def test_the_permissions_that_the_advice_names_are_enough(
 
 
 def test_a_wait_that_the_user_may_not_do_is_an_error(guarded: Any) -> None:
-    connector = RedisConnector.from_url(
-        f"redis://reader@127.0.0.1:{guarded.port}/0/n?password=env:REDIS_PASSWORD"
-    )
-    with pytest.raises(ConnectorUnavailableError, match="may not do this"):
-        connector.wait(connector.new_key(), 20)
-    connector.close()
+    place: dict[str, Any] = {"port": guarded.port, "password": "env:REDIS_PASSWORD"}
+    with (
+        RedisConnector("127.0.0.1", **place) as owner,
+        RedisConnector.from_config({**owner.config(), "username": "reader"}) as reader,
+        pytest.raises(ConnectorUnavailableError, match="may not do this"),
+    ):
+        reader.wait(reader.new_key(), 20)
 
 
 # --- TLS --------------------------------------------------------------------------------

@@ -10,14 +10,17 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from proxystore.abc import Acknowledgement
 from proxystore.errors import (
+    ClosedError,
     ConnectorUnavailableError,
     KeyAlreadySetError,
     KeyNotSetError,
@@ -215,9 +218,19 @@ def test_something_that_is_no_redis_server_is_reported(answer: bytes) -> None:
         serving.join()
 
 
-def test_a_replica_is_reported_as_one(start_server: Callable[..., Any], server: Any) -> None:
-    replica = start_server("--replicaof", "127.0.0.1", str(server.port))
-    with RedisConnector.from_url(f"{replica.url}/0/n") as connector:
+def test_a_replica_is_reported_as_one(
+    start_server: Callable[..., Any], connector: RedisConnector
+) -> None:
+    replica = start_server()
+    replicated = {**connector.config(), "port": replica.port}
+    with RedisConnector("127.0.0.1", replica.port, namespace=replicated["namespace"], clear=False):
+        pass
+    with (
+        RedisConnector.from_config(replicated) as connector,
+        replica.client() as client,
+    ):
+        assert not connector.exists(connector.new_key())
+        client.replicaof("127.0.0.1", "1")
         for write in (connector.put, lambda data: connector.set(connector.new_key(), data)):
             with pytest.raises(ConnectorUnavailableError, match=r"replica.*primary"):
                 write(b"x")
@@ -255,6 +268,72 @@ def test_a_server_that_loads_its_data_is_reported(start_server: Callable[..., An
                     connector.exists(connector.new_key())
         server.kill()
         connector.close(clear=False)
+
+
+def test_a_database_that_the_server_does_not_have_is_reported_as_that(server: Any) -> None:
+    with pytest.raises(ConnectorUnavailableError, match=r"no database of that.*smaller db") as told:
+        RedisConnector("127.0.0.1", server.port, db=99)
+    assert "firewall" not in str(told.value)
+
+
+def test_a_connection_that_fails_has_no_error_of_ours_behind_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(ConnectorUnavailableError) as caught:
+        RedisConnector("127.0.0.1", port)
+    assert "IndexError" not in "".join(traceback.format_exception(caught.value))
+
+
+# --- Clearing -----------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_close_that_could_not_clear_says_what_is_left_and_can_be_repeated(
+    start_server: Callable[..., Any],
+) -> None:
+    server = start_server("--appendonly", "yes")
+    connector = RedisConnector("127.0.0.1", server.port, namespace="kept", timeout=1)
+    key = connector.put(b"x")
+    server.kill()
+    for _ in range(2):
+        with pytest.raises(ConnectorUnavailableError, match="could not be removed") as caught:
+            connector.close()
+        for word in (f"'kept' of redis at 127.0.0.1:{server.port}", "close it again", "adopt=True"):
+            assert word in str(caught.value)
+    server.start()
+    assert bytes(connector.get(key) or b"") == b"x"
+    connector.close()
+    with server.client() as client:
+        assert client.keys("ps:kept:*") == []
+    connector.close()
+
+
+@pytest.mark.slow
+def test_a_close_that_could_not_clear_can_end_without_clearing(
+    start_server: Callable[..., Any],
+) -> None:
+    server = start_server()
+    connector = RedisConnector("127.0.0.1", server.port)
+    server.kill()
+    with pytest.raises(ConnectorUnavailableError):
+        connector.close()
+    connector.close(clear=False)
+    with pytest.raises(ClosedError):
+        connector.put(b"x")
+
+
+@pytest.mark.parametrize("clear", [None, True])
+def test_a_clearing_that_is_cut_after_it_began_is_completed(
+    server: Any, forwarder: Any, clear: bool | None
+) -> None:
+    connector = RedisConnector("127.0.0.1", forwarder.port)
+    connector.put_batch([b"x"] * 20)
+    # The record of the namespace says by then that it is closed, and nobody was told.
+    forwarder.cut("down", 1)
+    connector.close(clear=clear)
+    assert forwarder.cuts == 1
+    with server.client() as client:
+        assert client.keys(f"ps:{connector.config()['namespace']}:*") == []
 
 
 # --- Full servers -------------------------------------------------------------------
@@ -446,6 +525,49 @@ def test_an_interrupted_request_leaves_no_answer_for_the_next(connector: RedisCo
             signal.signal(signal.SIGALRM, previous)
         timer.join()
         assert bytes(connector.get(other) or b"") == b"other"
+
+
+def test_an_interrupt_between_any_two_steps_loses_no_connection(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxystore_connectors_redis._pool._LIMIT", 1)
+    with RedisConnector("127.0.0.1", server.port, timeout=5) as connector:
+        key = connector.put(b"x")
+        for fresh in (False, True):
+            steps = 0
+            while _interrupted(lambda: connector.exists(key), steps, fresh, connector):
+                steps += 1
+                # Of the one that there may be, none is missing.
+                assert connector.exists(key)
+            assert steps > 5
+
+
+def _interrupted(
+    call: Callable[[], object], after: int, fresh: bool, connector: RedisConnector
+) -> bool:
+    """Whether ``call`` was interrupted, ``after`` so many steps in the pool."""
+    if fresh:
+        connector._attachment._pool._drop_idle()
+    left = after
+
+    def step(frame: FrameType, event: str, _: object) -> None:
+        nonlocal left
+        # Signals are handled where a function begins, and where a call of any kind has ended.
+        at_one = event in {"call", "return", "c_return"}
+        if at_one and frame.f_code.co_filename.endswith("_pool.py"):
+            left -= 1
+            if left < 0:
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+    sys.setprofile(step)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+    return False
 
 
 def test_an_answer_that_nobody_asked_for_is_taken_for_no_other(

@@ -25,6 +25,10 @@ _optional = {
     "timeout": st.floats(0.001, 1e6) | st.integers(1, 1000),
 }
 _tls = {"tls_ca": _paths, "tls_cert": _paths, "tls_key": _paths, "tls_verify": st.booleans()}
+_nodes = st.lists(
+    st.sampled_from(["10.0.0.1", "10.0.0.1:7000", "[::1]:7001", "[::1]", "Node-7", "node-7:6380"]),
+    min_size=1,
+)
 _tcp = st.fixed_dictionaries(
     {
         "hostname": st.sampled_from(["127.0.0.1", "::1", "redis.example.org", "Node-7"]),
@@ -42,6 +46,13 @@ _configs = (
     )
     | st.fixed_dictionaries(
         {"socket_path": _paths, "namespace": st.just("here")}, optional=_optional
+    )
+    | st.fixed_dictionaries(
+        {"sentinels": _nodes, "service": _texts, "namespace": st.just("here")}, optional=_optional
+    )
+    | st.fixed_dictionaries(
+        {"cluster": _nodes, "namespace": st.just("here")},
+        optional={name: _optional[name] for name in ("username", "password", "timeout")},
     )
 )
 
@@ -66,7 +77,10 @@ def test_any_text_is_a_url_or_a_config_error(url: str) -> None:
         RedisConnector.from_url(url)
 
 
-@pytest.mark.parametrize("scheme", ["redis", "rediss", "redis+unix"])
+@pytest.mark.parametrize("scheme", [
+    *("redis", "rediss", "redis+unix", "redis+sentinel", "rediss+sentinel", "redis+cluster"),
+    "rediss+cluster",
+])
 def test_every_scheme_leads_to_the_one_class(scheme: str) -> None:
     assert connector_type(scheme) is RedisConnector
 
@@ -96,6 +110,25 @@ def test_the_kind_is_redis_whatever_the_scheme(connector: RedisConnector) -> Non
             "redis+unix:///run/r%20s?namespace=n&password=env:P",
             {"socket_path": "/run/r s", "namespace": "n", "password": "env:P"},
         ),
+        (
+            "redis+sentinel://u@B,a:1/2/n?service=s",
+            {
+                "sentinels": ["a:1", "b:26379"],
+                "service": "s",
+                "username": "u",
+                "db": 2,
+                "namespace": "n",
+            },
+        ),
+        (
+            "rediss+cluster://[::1]:7000,h/0/n?tls_ca=/ca",
+            {
+                "cluster": ["[::1]:7000", "h:6379"],
+                "tls": True,
+                "tls_ca": "/ca",
+                "namespace": "n",
+            },
+        ),
     ],
 )
 def test_each_form_of_a_url_is_understood(url: str, config: dict[str, Any]) -> None:
@@ -116,6 +149,8 @@ def test_each_form_of_a_url_is_understood(url: str, config: dict[str, Any]) -> N
         f"redis://h:1/{_SECRET}/n",
         f"redis://h:1/0/{_SECRET}/n",
         f"redis+unix://{_SECRET}@h/x?namespace=n",
+        f"redis+sentinel://user:{_SECRET}@h:1,i:2/0/n?service=s",
+        f"redis+cluster://h:1,i:{_SECRET}/0/n",
     ],
 )
 def test_a_password_in_a_url_is_refused_and_not_repeated(url: str) -> None:
@@ -156,12 +191,28 @@ def test_a_password_in_an_option_is_refused_and_not_repeated(name: str) -> None:
         ({"namespace": "n", "tls": True, "tls_ca": "ca"}, "absolute path"),
         ({"namespace": "n", "tls": True, "socket_path": "/s"}, "no TLS"),
         ({"namespace": "n", "username": ""}, "name"),
+        ({"namespace": "n", "socket_path": "/s", "hostname": "h"}, "different ways"),
+        ({"namespace": "n", "socket_path": "/s", "port": 6379}, "'port' and 'socket_path'"),
+        ({"namespace": "n", "cluster": ["h"], "hostname": "h"}, "different ways"),
+        ({"namespace": "n", "cluster": ["h"], "sentinels": ["h"]}, "different ways"),
+        ({"namespace": "n", "cluster": ["h"], "db": 1}, "database 0 only"),
+        ({"namespace": "n", "cluster": []}, "HOST:PORT"),
+        ({"namespace": "n", "cluster": "h:1"}, "HOST:PORT"),
+        ({"namespace": "n", "cluster": ["h:0"]}, "HOST:PORT"),
+        ({"namespace": "n", "sentinels": ["h"]}, "come together"),
+        ({"namespace": "n", "service": "s"}, "come together"),
         ({"namespace": "n", "hostname": "a b"}, "host name"),
     ],
 )
 def test_a_wrong_option_is_named(config: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         RedisConnector.from_config(config)
+
+
+def test_a_server_and_a_socket_are_not_taken_together() -> None:
+    for place in (("h",), (None, 1), ("127.0.0.1", 6379)):
+        with pytest.raises(ConfigError, match=r"'socket_path'.*different ways"):
+            RedisConnector(*place, socket_path="/run/redis.sock")
 
 
 def test_what_a_secret_is_read_with_is_no_part_of_the_identity(connector: RedisConnector) -> None:

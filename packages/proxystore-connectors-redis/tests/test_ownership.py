@@ -72,7 +72,7 @@ def test_who_adopts_a_namespace_takes_it_from_its_owner(server: Any) -> None:
     first.close()
     assert heir.exists(key)
     heir.close()
-    with RedisConnector.from_config(first.config()) as other:
+    with RedisConnector("127.0.0.1", server.port, namespace=_named(first)) as other:
         assert not other.exists(key)
 
 
@@ -123,11 +123,65 @@ def test_a_cleared_namespace_can_be_made_again(server: Any) -> None:
         assert second.exists(second.put(b"x"))
 
 
-def test_a_namespace_that_nobody_made_can_be_used(server: Any) -> None:
+@pytest.mark.parametrize("call", ["put", "get", "set", "wait", "evict"])
+def test_a_namespace_that_nobody_made_is_refused(server: Any, client: Any, call: str) -> None:
+    key = RedisKey("x")
+    calls = {
+        "put": lambda made: made.put(b"x"),
+        "get": lambda made: made.get(key),
+        "set": lambda made: made.set(key, b"x"),
+        "wait": lambda made: made.wait(key, 20),
+        "evict": lambda made: made.evict(key),
+    }
     with RedisConnector.from_url(f"{server.url}/0/unmade") as made:
-        key = made.put(b"x")
-        assert bytes(made.get(key) or b"") == b"x"
-        made.evict(key)
+        for _ in range(2):
+            with pytest.raises(MediumGoneError, match=r"'unmade'.*nobody has made it"):
+                calls[call](made)
+    assert client.keys("ps:unmade*") == []
+
+
+def test_a_mistyped_namespace_is_told_those_that_exist(server: Any) -> None:
+    with (
+        RedisConnector("127.0.0.1", server.port, namespace="simulations"),
+        RedisConnector("127.0.0.1", server.port, namespace="ended", db=5) as ended,
+    ):
+        ended.put(b"x")
+        with (
+            RedisConnector.from_url(f"{server.url}/0/simulatoins") as mistyped,
+            pytest.raises(MediumGoneError, match="Did you mean 'simulations'") as caught,
+        ):
+            mistyped.put(b"x")
+        assert "made there: " in str(caught.value)
+        assert "ended" not in str(caught.value)
+
+
+def test_a_namespace_that_its_owner_cleared_is_refused_to_who_comes_later(server: Any) -> None:
+    owner = RedisConnector("127.0.0.1", server.port)
+    key = owner.put(b"x")
+    owner.close()
+    with (
+        RedisConnector.from_config(owner.config()) as late,
+        pytest.raises(MediumGoneError, match="owner has closed"),
+    ):
+        late.get(key)
+
+
+def test_who_attaches_asks_once_whether_the_namespace_is_there(
+    connector: RedisConnector, server: Any, client: Any
+) -> None:
+    key = connector.put(b"x")
+
+    def questions() -> int:
+        return int(client.info("commandstats")["cmdstat_getrange"]["calls"])
+
+    before = questions()
+    with RedisConnector.from_config(connector.config()) as other:
+        assert [other.exists(key) for _ in range(5)] == [True] * 5
+        assert questions() - before == 1
+        # Nor does a connection that is made anew: the owner may go on after a restart.
+        client.client_kill_filter(_type="normal", skipme=True)
+        assert other.exists(key)
+        assert questions() - before == 1
 
 
 def test_a_url_of_a_server_makes_a_namespace_and_owns_it(server: Any) -> None:

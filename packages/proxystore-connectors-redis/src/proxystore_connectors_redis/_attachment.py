@@ -6,13 +6,13 @@ import os
 from functools import partial
 
 from proxystore.connectors.keys import fresh_id
-from proxystore.errors import ClosedError, NotOwnerError
-from proxystore_connectors_redis._address import Server
-from proxystore_connectors_redis._connecting import connect
+from proxystore.errors import ClosedError, ConnectorUnavailableError, NotOwnerError
+from proxystore_connectors_redis._connecting import Connecting
 from proxystore_connectors_redis._failures import Failures
 from proxystore_connectors_redis._layout import OPEN
 from proxystore_connectors_redis._namespace import Namespace
 from proxystore_connectors_redis._pool import Pool
+from proxystore_connectors_redis._server import Server
 from proxystore_connectors_redis._waiting import Notices
 
 __all__ = ["Attachment"]
@@ -27,14 +27,16 @@ class Attachment:
     """
 
     def __init__(self, server: Server, namespace: str) -> None:
-        self.server, self.namespace = server, Namespace(namespace)
+        self.server = server
+        self.namespace = Namespace(namespace, in_one_slot=bool(server.cluster))
         self.where = f"namespace {namespace!r} of {server}"
         failures = Failures(str(server), server.timeout)
-        make = partial(connect, server, failures)
+        self._connecting = Connecting(server, self.namespace, failures, self.where)
         self._name = f"The connector to {self.where}"
+        make = self._connecting.connect_to_namespace
         self._pool = Pool(make, failures, server.timeout, self._name)
         self.run = self._pool.run
-        self.notices = Notices(make, failures, server.timeout)
+        self.notices = Notices(self._connecting.connect, failures, server.timeout)
         self._owner_pid: int | None = None
         # What the record of the namespace is while it is ours.
         self._mine = OPEN + fresh_id().encode()
@@ -48,6 +50,7 @@ class Attachment:
             ConnectorUnavailableError: The server cannot be used, or a newer version of
                 this package made the namespace.
         """
+        self._connecting.is_made = True
         claim = partial(self.namespace.claim, mine=self._mine, where=self.where, adopt=adopt)
         try:
             if self._pool.run(claim):
@@ -75,19 +78,30 @@ class Attachment:
 
         Raises:
             NotOwnerError: ``clear=True``, and the namespace is not ours, or not any more.
-            ConnectorUnavailableError: The server cannot be used. The connector is
-                closed, and nothing, or not everything, was removed.
+            ConnectorUnavailableError: The server cannot be used: nothing, or not everything,
+                was removed. The connector stays open, and can be closed again.
         """
         if self._is_closed:
             return
         if clear and not self.is_owner:
             raise NotOwnerError(self.where)
+        clears = self.is_owner and (self._clears if clear is None else clear)
+        was_ours = self._cleared() if clears else True
         self._is_closed = True
+        self._pool.close()
+        self.notices.close(self._name)
+        if clear and not was_ours:
+            raise NotOwnerError(self.where)
+
+    def _cleared(self) -> bool:
+        """Whether the namespace was still ours, and so was cleared."""
         try:
-            if self.is_owner and (self._clears if clear is None else clear):
-                cleared = self._pool.run(partial(self.namespace.clear, mine=self._mine))
-                if clear and not cleared:
-                    raise NotOwnerError(self.where)
-        finally:
-            self._pool.close()
-            self.notices.close(self._name)
+            return self._pool.run(partial(self.namespace.clear, mine=self._mine))
+        except ConnectorUnavailableError as error:
+            raise ConnectorUnavailableError(
+                self.where,
+                f"what is in it could not be removed, for {error.found}",
+                f"{error.advice} Then close it again, or with clear=False to leave it; or "
+                f"in another process: RedisConnector(..., namespace={self.namespace.name!r}, "
+                f"adopt=True).close().",
+            ) from error

@@ -22,7 +22,6 @@ from proxystore.errors import (
 from proxystore.payload import BytesLike, Payload
 from proxystore_connectors_redis._address import (
     SECRET_OPTIONS,
-    Server,
     address_from_config,
     address_from_url,
     checked_namespace,
@@ -31,6 +30,7 @@ from proxystore_connectors_redis._address import (
 from proxystore_connectors_redis._attachment import Attachment
 from proxystore_connectors_redis._layout import EVICT, HEADER_NBYTES, PART_NBYTES, TOUCH, Header
 from proxystore_connectors_redis._reading import ChangedError, Found, read, read_all
+from proxystore_connectors_redis._server import Server
 from proxystore_connectors_redis._wire import Reply, ServerError, as_text, ask, command, script
 from proxystore_connectors_redis._writing import Draft, commit, write_all
 
@@ -61,6 +61,8 @@ class RedisConnector(Connector[RedisKey]):
     Objects lie in a namespace. Whoever makes it owns it, in that process, and
     clears it on `close`; opening one that is there owns nothing. Clearing
     removes the objects of the namespace and touches nothing else in the server.
+    What `from_url` and `from_config` attach to a namespace that nobody made, or that
+    was cleared, raises `MediumGoneError` when it is first used.
 
     An object appears whole, at once, whatever its size. Large objects go
     between the memory of the caller and the socket without a copy, and `get`
@@ -74,9 +76,14 @@ class RedisConnector(Connector[RedisKey]):
     time; more threads take turns.
 
     Args:
-        hostname: Name or address of the server.
-        port: Of the server.
+        hostname: Name or address of the server; the default is 127.0.0.1.
+        port: Of the server; the default is 6379.
         socket_path: Absolute path of its unix socket, in place of ``hostname`` and ``port``.
+        sentinels: ``"HOST:PORT"`` of each, in place of them: they know which server is the
+            primary of ``service``. After a failover the next call finds the new one.
+        service: Its name.
+        cluster: ``"HOST:PORT"`` of some nodes of a cluster, in place of them. A namespace
+            lies in one slot, and so on one node; namespaces spread over the nodes.
         db: Number of the database.
         username: Of a user in the server's ACL.
         password: A reference, such as ``"env:REDIS_PASSWORD"``; see `proxystore.secrets`.
@@ -103,10 +110,13 @@ class RedisConnector(Connector[RedisKey]):
 
     def __init__(
         self,
-        hostname: str = "127.0.0.1",
-        port: int = 6379,
+        hostname: str | None = None,
+        port: int | None = None,
         *,
         socket_path: str | None = None,
+        sentinels: Sequence[str] | None = None,
+        service: str | None = None,
+        cluster: Sequence[str] | None = None,
         db: int = 0,
         username: str | None = None,
         password: str | None = None,
@@ -124,6 +134,9 @@ class RedisConnector(Connector[RedisKey]):
             "hostname": hostname,
             "port": port,
             "socket_path": socket_path,
+            "sentinels": sentinels,
+            "service": service,
+            "cluster": cluster,
             "db": db,
             "username": username,
             "password": password,
@@ -154,8 +167,10 @@ class RedisConnector(Connector[RedisKey]):
         the constructor does.
 
         Args:
-            url: ``redis://USER@HOST:PORT/DB/NAMESPACE``, ``rediss://...`` for TLS, or
-                ``redis+unix:///SOCKET?db=DB&namespace=NAMESPACE``. Other options of
+            url: ``redis://USER@HOST:PORT/DB/NAMESPACE``, ``rediss://...`` for TLS,
+                ``redis+unix:///SOCKET?db=DB&namespace=NAMESPACE``,
+                ``redis+sentinel://HOST:PORT,HOST:PORT/DB/NAMESPACE?service=NAME``, or
+                ``redis+cluster://HOST:PORT,HOST:PORT/0/NAMESPACE``. Other options of
                 the constructor follow as ``?password=env:NAME&timeout=5``.
             namespace: What to make where ``url`` names none.
             clear: As for the constructor.
@@ -167,7 +182,7 @@ class RedisConnector(Connector[RedisKey]):
         """
         server, found = address_from_url(url)
         if found is None:
-            return cls(**server._asdict(), namespace=namespace, clear=clear)
+            return cls(**server.options(), namespace=namespace, clear=clear)
         if namespace is not None:
             raise ConfigError("option 'namespace' of connector 'redis'", "the URL has one too")
         return cls._attached(server, found)
@@ -175,7 +190,7 @@ class RedisConnector(Connector[RedisKey]):
     def config(self) -> dict[str, Any]:
         server = self._attachment.server
         config = {"namespace": self._attachment.namespace.name, **server.options()}
-        if server.socket_path is None:
+        if not (server.socket_path or server.sentinels or server.cluster):
             config |= {"hostname": server.hostname, "port": server.port}
         return config
 
@@ -300,8 +315,8 @@ class RedisConnector(Connector[RedisKey]):
 
         Raises:
             NotOwnerError: ``clear=True``, and the namespace is not ours, or not any more.
-            ConnectorUnavailableError: The server cannot be used, to clear. The connector is
-                closed nevertheless.
+            ConnectorUnavailableError: The server cannot be used, to clear. The connector stays
+                open: close it again, or with ``clear=False``.
         """
         self._attachment.close(clear=clear)
 

@@ -20,6 +20,13 @@ _LOGIN = (
     "Give username=..., and password='env:NAME' or another reference; see that this process finds "
     "the right secret there, and 'ACL LIST' on the server."
 )
+_MIGRATING = _Advice(
+    "the cluster is moving the objects to another node", "Try again once it has."
+)
+_IN_CLUSTER = _Advice(
+    "the server is a node of a cluster, and another node has what was asked for",
+    "Name the cluster instead: cluster=['HOST:PORT'], or redis+cluster://HOST:PORT/0.",
+)
 # As words of a message: older servers put the code of what a script met behind text of their own.
 _BY_CODE = {
     "NOAUTH": _Advice("the server wants a password, and none was given", _LOGIN),
@@ -44,16 +51,22 @@ _BY_CODE = {
         "a script of somebody has kept the server busy for long",
         "Try again, or end it with 'redis-cli SCRIPT KILL'.",
     ),
-    "MOVED": _Advice(
-        "the server is a node of a cluster",
-        "Give the address of a server that is not: clusters are not supported.",
+    "DB index is out of range": _Advice(
+        "the server has no database of that number",
+        "Give a smaller db: 'redis-cli CONFIG GET databases' says how many there are, which are "
+        "numbered from 0.",
     ),
-    "CROSSSLOT": _Advice(
-        "the server is a node of a cluster",
-        "Give the address of a server that is not: clusters are not supported.",
+    "CLUSTERDOWN": _Advice(
+        "the cluster has no node for some of its slots",
+        "Bring back the nodes that failed; 'redis-cli CLUSTER NODES' says which.",
     ),
+    "TRYAGAIN": _MIGRATING,
+    "ASK": _MIGRATING,
+    "MOVED": _IN_CLUSTER,
+    "CROSSSLOT": _IN_CLUSTER,
 }
 _FULL = "OOM"
+_ELSEWHERE = frozenset({"MOVED", "READONLY"})
 _codes = re.compile(rf"\b({'|'.join((*_BY_CODE, _FULL))})\b").search
 
 
@@ -90,6 +103,11 @@ class Failures:
             "See whether the server runs and what its log says.",
         )
 
+    def is_elsewhere(self, error: ServerError) -> bool:
+        """Whether ``error`` says that by now another server has what was asked for."""
+        match = _codes(str(error))
+        return match is not None and match[0] in _ELSEWHERE
+
     def refused(self, text: str, nbytes: int = 0) -> ProxyStoreError:
         """What the error message ``text`` of the server means."""
         match = _codes(text)
@@ -117,6 +135,14 @@ class Failures:
             f"no connection could be made ({_said(error)})",
             "Check address and port, that the server runs ('redis-cli PING'), and that no "
             "firewall is between.",
+        )
+
+    def not_found(self, error: BaseException) -> ConnectorUnavailableError:
+        """The error for a service that sentinels do not know, or who do not answer."""
+        return self._unavailable(
+            f"no primary was found ({_said(error)})",
+            "Check the addresses of the sentinels and the name of the service; 'redis-cli -p 26379 "
+            "SENTINEL MASTERS' lists those that one knows.",
         )
 
     def exhausted(self, limit: int) -> ConnectorUnavailableError:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from proxystore.errors import MediumGoneError
+import contextlib
+import itertools
+import re
+from collections.abc import Iterator
+
+from proxystore.errors import MediumGoneError, did_you_mean
 from proxystore_connectors_redis._layout import (
     CLAIM,
     CLOSED,
@@ -12,6 +17,7 @@ from proxystore_connectors_redis._layout import (
 )
 from proxystore_connectors_redis._wire import (
     NotRedisError,
+    ServerError,
     Wire,
     as_text,
     ask,
@@ -25,6 +31,9 @@ __all__ = ["Namespace"]
 # to leave objects that nobody would ever remove.
 _REMEMBERED_MS = 24 * 3_600_000
 _SCANNED = b"2000"
+# What may be looked at, and shown, for a message.
+_LOOKS = 50
+_SHOWN = 10
 
 
 class Namespace:
@@ -32,11 +41,12 @@ class Namespace:
 
     Args:
         name: 1 to 64 characters of ``[A-Za-z0-9_-]``: none that patterns know.
+        in_one_slot: Whether all its names belong to one slot, and so to one node, of a cluster.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, in_one_slot: bool = False) -> None:
         self.name = name
-        self.record = b"ps:%b" % name.encode()
+        self.record = b"ps:{%b}" % name.encode() if in_one_slot else b"ps:%b" % name.encode()
         """Where it says whose the namespace is."""
         self.ask_state = command(b"GETRANGE", self.record, b"0", b"1")
         """The command for how the record begins, which `check_open` understands."""
@@ -61,6 +71,25 @@ class Namespace:
                 "Keep the store that made it open until every task that uses it has ended.",
             )
         raise other_version(where, state[:1].decode("utf-8", "replace"))
+
+    def require(self, wire: Wire, where: str) -> None:
+        """Return if somebody has made the namespace, and not cleared it yet.
+
+        Raises:
+            MediumGoneError: Nobody has, or its owner cleared it.
+            ConnectorUnavailableError: A newer version of this package made it.
+        """
+        state = as_text(ask(wire, self.ask_state))
+        if state:
+            self.check_open(state, where)
+            return
+        known = _made(wire)
+        found = f"nobody has made it (made there: {', '.join(known[:_SHOWN]) or 'none'})"
+        advice = (
+            f"Let its owner make it with RedisConnector(..., namespace={self.name!r}), and keep "
+            f"it open as long as others use it."
+        )
+        raise MediumGoneError(where, found, did_you_mean(self.name, known).lstrip() + advice)
 
     def claim(self, wire: Wire, mine: bytes, where: str, *, adopt: bool) -> bool:
         """Let the record be ``mine``, if nobody has the namespace, or with ``adopt``.
@@ -87,14 +116,35 @@ class Namespace:
         if ask(wire, script(RELEASE, self.record, mine, ended, b"%d" % _REMEMBERED_MS)) != 1:
             return False
         # After the record: who writes from now on finds it closed, and removes what it wrote.
-        cursor = b"0"
-        while True:
-            scan = command(b"SCAN", cursor, b"MATCH", b"%b:*" % self.record, b"COUNT", _SCANNED)
-            match ask(wire, scan):
-                case [bytes(cursor), list(names)]:
-                    if names:
-                        ask(wire, command(b"UNLINK", *map(as_text, names)))
-                case other:
-                    raise NotRedisError(f"{other!r} in answer to SCAN")
-            if cursor == b"0":
-                return True
+        for names in _found(wire, b"%b:*" % self.record):
+            if names:
+                ask(wire, command(b"UNLINK", *names))
+        return True
+
+
+def _found(wire: Wire, pattern: bytes) -> Iterator[list[bytes]]:
+    """The names in the database that are like ``pattern``, in batches; some may be empty."""
+    cursor = b"0"
+    while True:
+        match ask(wire, command(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", _SCANNED)):
+            case [bytes(cursor), list(names)]:
+                yield [as_text(name) for name in names]
+            case other:
+                raise NotRedisError(f"{other!r} in answer to SCAN")
+        if cursor == b"0":
+            return
+
+
+def _made(wire: Wire) -> list[str]:
+    """Namespaces that are open, of those that are soon found: for a message."""
+    made = []
+    with contextlib.suppress(ServerError):
+        for names in itertools.islice(_found(wire, b"ps:*"), _LOOKS):
+            for name in names:
+                record = _record(name)
+                if record and ask(wire, command(b"GETRANGE", name, b"0", b"1")) == OPEN:
+                    made.append(record[1].decode())
+    return sorted(made)
+
+
+_record = re.compile(rb"ps:\{?([A-Za-z0-9_-]{1,64})\}?").fullmatch

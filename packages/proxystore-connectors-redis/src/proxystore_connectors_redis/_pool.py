@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import weakref
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -17,6 +18,20 @@ __all__ = ["Pool"]
 T = TypeVar("T")
 
 _LIMIT = 64
+
+
+class _Slot:
+    """Room for one connection, which is taken for as long as somebody has this object."""
+
+    __slots__ = ("__weakref__", "wire")
+
+    def __init__(self) -> None:
+        self.wire: Wire | None = None
+
+    def close(self) -> None:
+        """End the connection, if there is one."""
+        if self.wire is not None:
+            self.wire.close()
 
 
 class Pool:
@@ -44,21 +59,26 @@ class Pool:
 
     def _reset(self) -> None:
         # Taken and put without the lock, for each does one thing to a list.
-        self._idle: list[Wire] = []
-        self._changed = threading.Condition()
-        self._made = self._waiting = self._given_back = 0
+        self._idle: list[_Slot] = []
+        # Weakly: an interrupt may come between any two steps, and what it lets fall is free.
+        self._slots: weakref.WeakSet[_Slot] = weakref.WeakSet()
+        # Its own `with` is written in Python, where an interrupt can leave the lock taken.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._waiting = self._given_back = 0
 
     def remade_in_child(self) -> None:
         """Let go of the parent's connections, on which the parent goes on."""
-        for wire in self._idle:
-            wire.close()
+        for slot in self._idle:
+            slot.close()
         self._reset()
 
     def run(self, operation: Callable[[Wire], T], nbytes: int = 0) -> T:
         """What ``operation`` returns, given a connection.
 
         It is called once more, with a new connection, when the first was lost,
-        as after the server was restarted; so it must be one that may be repeated.
+        as after the server was restarted, or when another server has taken its place;
+        so it must be one that may be repeated.
 
         Args:
             operation: Reads every reply that it asked for.
@@ -74,72 +94,84 @@ class Pool:
                 return self._attempt(operation)
             except (ProxyStoreError, TimeoutError, BlockingIOError):
                 raise
+            except ServerError as error:
+                if not self._failures.is_elsewhere(error):
+                    raise
             except OSError:
-                # Those that lie idle were lost with it, if the server was restarted.
-                self._drop_idle()
-                return self._attempt(operation)
+                pass
+            # Those that lie idle were lost with it, if the server was restarted or replaced.
+            self._drop_idle()
+            return self._attempt(operation)
         except ProxyStoreError:
             raise
         except (OSError, ServerError, NotRedisError) as error:
             raise self._failures.explained(error, nbytes) from error
 
     def _attempt(self, operation: Callable[[Wire], T]) -> T:
-        wire = self._acquire()
+        try:
+            slot = self._idle.pop()
+        except IndexError:
+            slot = None
+        if slot is None:
+            slot = self._acquire()
+        wire = slot.wire or self._connected(slot)
         try:
             return operation(wire)
         finally:
             # Also after a KeyboardInterrupt: a reply that nobody read would be taken
             # for that of the next command.
             if wire.is_at_rest:
-                self._give_back(wire)
+                self._give_back(slot)
             else:
-                self._end(wire)
+                self._end(slot)
 
-    def _acquire(self) -> Wire:
+    def _acquire(self) -> _Slot:
         if self._is_closed:
             raise ClosedError(self._name)
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return self._wait_or_connect()
-
-    def _wait_or_connect(self) -> Wire:
-        with self._changed:
+        with self._lock:
             # Before the look at what is idle, so that who gives back after it looks here.
             self._waiting += 1
             try:
-                while True:
-                    with contextlib.suppress(IndexError):
-                        return self._idle.pop()
-                    if self._made < _LIMIT:
-                        self._made += 1
-                        break
-                    before = self._given_back
-                    if not self._changed.wait(self._timeout) and before == self._given_back:
-                        raise self._failures.exhausted(_LIMIT)
+                return self._awaited()
             finally:
                 self._waiting -= 1
-        try:
-            return self._connect()
-        except BaseException:
-            self._tell(fewer=1)
-            raise
 
-    def _give_back(self, wire: Wire) -> None:
-        self._idle.append(wire)
+    def _awaited(self) -> _Slot:
+        """The next slot that is idle, or a new one if there may be more. Under the lock."""
+        while True:
+            with contextlib.suppress(IndexError):
+                return self._idle.pop()
+            if len(self._slots) < _LIMIT:
+                slot = _Slot()
+                self._slots.add(slot)
+                return slot
+            before = self._given_back
+            if not self._changed.wait(self._timeout) and before == self._given_back:
+                raise self._failures.exhausted(_LIMIT)
+
+    def _connected(self, slot: _Slot) -> Wire:
+        try:
+            slot.wire = self._connect()
+        except BaseException:
+            self._end(slot)
+            raise
+        return slot.wire
+
+    def _give_back(self, slot: _Slot) -> None:
+        self._idle.append(slot)
         if self._waiting:
             self._tell()
         if self._is_closed:
             self._drop_idle()
 
-    def _end(self, wire: Wire) -> None:
-        wire.close()
-        self._tell(fewer=1)
+    def _end(self, slot: _Slot) -> None:
+        slot.close()
+        self._slots.discard(slot)
+        self._tell()
 
-    def _tell(self, fewer: int = 0) -> None:
-        """Let somebody who waits have a look; there are so many connections less."""
-        with self._changed:
-            self._made -= fewer
+    def _tell(self) -> None:
+        """Let somebody who waits have a look."""
+        with self._lock:
             self._given_back += 1
             self._changed.notify()
 
