@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, NamedTuple, Self
 
 from proxystore.abc import Acknowledgement, Capability, Connector, Medium
 from proxystore.connectors.keys import checked_id, fresh_id
-from proxystore.connectors.options import check_range, checked_ttl
+from proxystore.connectors.options import check_range
 from proxystore.errors import (
     ConfigError,
     ConnectorUnavailableError,
@@ -28,11 +27,18 @@ from proxystore_connectors_redis._address import (
     url_of,
 )
 from proxystore_connectors_redis._attachment import Attachment
-from proxystore_connectors_redis._layout import EVICT, HEADER_NBYTES, PART_NBYTES, TOUCH, Header
+from proxystore_connectors_redis._layout import (
+    EVICT,
+    HEADER_NBYTES,
+    OPEN,
+    PART_NBYTES,
+    TOUCH,
+    Header,
+)
 from proxystore_connectors_redis._reading import ChangedError, Found, read, read_all
 from proxystore_connectors_redis._server import Server
 from proxystore_connectors_redis._wire import Reply, ServerError, as_text, ask, command, script
-from proxystore_connectors_redis._writing import Draft, commit, write_all
+from proxystore_connectors_redis._writing import Draft, commit, digits, milliseconds, write_all
 
 __all__ = ["RedisConnector", "RedisKey"]
 
@@ -44,7 +50,6 @@ _CAPABILITIES = frozenset({
     Capability.REPLACEABLE,
     Capability.WAITABLE,
 })
-_LONGEST_MS = 1 << 52
 _READINGS = 8
 
 
@@ -279,7 +284,7 @@ class RedisConnector(Connector[RedisKey]):
 
     def set(self, key: RedisKey, payload: Payload, *, ttl: float | None = None) -> None:
         draft = self._draft(checked_id(key, RedisKey), payload)
-        if self._commit(draft, b"set", _milliseconds(ttl)) == b"there":
+        if self._commit(draft, b"set", milliseconds(ttl)) == b"there":
             raise KeyAlreadySetError(repr(key))
 
     def replace(self, key: RedisKey, payload: Payload) -> None:
@@ -296,8 +301,8 @@ class RedisConnector(Connector[RedisKey]):
         return Header.from_bytes(as_text(found), self._attachment.where).number
 
     def touch(self, key: RedisKey, ttl: float | None) -> bool:
-        ms = _milliseconds(ttl)
-        return self._ask(script(TOUCH, self._name(key), _digits(ms))) == 1
+        ms = milliseconds(ttl)
+        return self._ask(script(TOUCH, self._name(key), digits(ms))) == 1
 
     def wait(self, key: RedisKey, timeout: float | None = None) -> bool:
         """As `Waitable.wait`. A server that is gone for a moment does not end it.
@@ -334,7 +339,7 @@ class RedisConnector(Connector[RedisKey]):
 
     def _put(self, drafts: Sequence[Draft], ttl: float | None) -> None:
         """Write what has names that nobody knows yet."""
-        ms = _milliseconds(ttl)
+        ms = milliseconds(ttl)
         small = [draft for draft in drafts if not draft.header.part_nbytes]
         try:
             if small:
@@ -353,7 +358,9 @@ class RedisConnector(Connector[RedisKey]):
         nbytes = sum(draft.header.nbytes for draft in drafts)
         ask_state = self._attachment.namespace.ask_state
         write = partial(write_all, drafts=drafts, ask_state=ask_state, ms=ms)
-        self._check_open(self._attachment.run(write, nbytes))
+        state = self._attachment.run(write, nbytes)
+        if state != OPEN:
+            self._check_open(state)
 
     def _commit(self, draft: Draft, mode: bytes, ms: int | None) -> bytes:
         """What `COMMIT` answered: ``done``, or what about the object forbids it."""
@@ -375,10 +382,12 @@ class RedisConnector(Connector[RedisKey]):
 
     def _read(self, key: RedisKey, offset: int, length: int | None) -> Found | None:
         name, where = self._name(key), self._attachment.where
-        reading = partial(read, name=name, where=where, offset=offset, length=length)
-        for attempt in range(_READINGS):
-            with contextlib.suppress(ChangedError):
-                return self._attachment.run(partial(reading, whole=attempt > 0))
+        reading = partial(read, name=name, where=where, offset=offset, length=length, whole=False)
+        for _ in range(_READINGS):
+            try:
+                return self._attachment.run(reading)
+            except ChangedError:
+                reading = partial(reading, whole=True)
         raise CorruptObjectError(
             f"of {key!r} in {where}, parts are missing, or it was replaced {_READINGS} times "
             f"while it was being read",
@@ -389,13 +398,3 @@ class RedisConnector(Connector[RedisKey]):
         # What is left otherwise has a time to live, or goes with the namespace.
         with contextlib.suppress(ConnectorUnavailableError):
             self._ask(command(b"UNLINK", *names))
-
-
-def _milliseconds(ttl: float | None) -> int | None:
-    """``ttl`` as servers take it; at least 1, and less than what overflows there."""
-    ttl = checked_ttl(ttl)
-    return None if ttl is None else math.ceil(min(ttl * 1000, _LONGEST_MS))
-
-
-def _digits(number: int | None) -> bytes:
-    return b"" if number is None else b"%d" % number

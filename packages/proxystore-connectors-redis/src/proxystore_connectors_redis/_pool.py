@@ -121,7 +121,11 @@ class Pool:
             # Also after a KeyboardInterrupt: a reply that nobody read would be taken
             # for that of the next command.
             if wire.is_at_rest:
-                self._give_back(slot)
+                self._idle.append(slot)
+                if self._waiting:
+                    self._tell()
+                if self._is_closed:
+                    self._drop_idle()
             else:
                 self._end(slot)
 
@@ -156,13 +160,6 @@ class Pool:
             self._end(slot)
             raise
         return slot.wire
-
-    def _give_back(self, slot: _Slot) -> None:
-        self._idle.append(slot)
-        if self._waiting:
-            self._tell()
-        if self._is_closed:
-            self._drop_idle()
 
     def _end(self, slot: _Slot) -> None:
         slot.close()

@@ -157,7 +157,8 @@ class Wire:
         Raises:
             ServerError: One of them is an error; the first that is. All were read.
         """
-        found = [self.reply() for _ in range(self.pending)]
+        found = [self._reply(_MAX_DEPTH) for _ in range(self.pending)]
+        self.pending = 0
         for reply in found:
             if isinstance(reply, ServerError):
                 raise reply

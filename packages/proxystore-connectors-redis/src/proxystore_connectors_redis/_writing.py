@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from proxystore.connectors.options import checked_ttl
 from proxystore.payload import Buffers, Payload, as_buffers
 from proxystore_connectors_redis._layout import (
     ABANDON,
@@ -16,11 +17,12 @@ from proxystore_connectors_redis._layout import (
 )
 from proxystore_connectors_redis._wire import ServerError, Wire, as_text, ask, command
 
-__all__ = ["Draft", "commit", "write_all"]
+__all__ = ["Draft", "commit", "digits", "milliseconds", "write_all"]
 
 # What is on its way at once, in a batch: enough to keep the server busy.
 _WINDOW_NBYTES = 8 << 20
 _WINDOW_COUNT = 256
+_LONGEST_MS = 1 << 52
 
 
 class Draft(NamedTuple):
@@ -64,9 +66,12 @@ def write_all(wire: Wire, drafts: Sequence[Draft], ask_state: bytes, ms: int | N
     Raises:
         ServerError: The server refused one. Those before it may be there.
     """
-    for window in _windows(drafts):
-        commands = [_set(draft.name, draft.header, ms, draft.payload) for draft in window]
-        wire.send([*itertools.chain(*commands), ask_state], len(window) + 1)
+    for window in _windows(drafts) if len(drafts) > 1 else (drafts,):
+        sent: list[bytes | memoryview] = []
+        for draft in window:
+            sent += _set(draft.name, draft.header, ms, draft.payload)
+        sent.append(ask_state)
+        wire.send(sent, len(window) + 1)
         answers = wire.replies()
     return as_text(answers[-1])
 
@@ -90,7 +95,7 @@ def commit(wire: Wire, draft: Draft, record: bytes, mode: bytes, ms: int | None)
     try:
         staged = _staged_parts(wire, draft)
         names = (draft.name, draft.staged_name, record)
-        arguments = (mode, draft.header.generation, b"" if ms is None else b"%d" % ms)
+        arguments = (mode, draft.header.generation, digits(ms))
         script = command(b"EVAL", COMMIT.encode(), b"3", *names, *arguments)
         wire.send([*_set(draft.staged_name, draft.header, STAGED_MS, staged), script], 2)
         return as_text(wire.replies()[-1])
@@ -157,3 +162,19 @@ def _parts(payload: Buffers, part_nbytes: int) -> Iterator[list[memoryview]]:
                 part, room = [], part_nbytes
     if part:
         yield part
+
+
+def milliseconds(ttl: float | None) -> int | None:
+    """``ttl`` as servers take it: at least 1, and less than what overflows there.
+
+    Raises:
+        ValueError: It is not greater than zero.
+        TypeError: It is no number.
+    """
+    ttl = checked_ttl(ttl)
+    return None if ttl is None else math.ceil(min(ttl * 1000, _LONGEST_MS))
+
+
+def digits(number: int | None) -> bytes:
+    """``number`` as commands take it, nothing for `None`."""
+    return b"" if number is None else b"%d" % number
