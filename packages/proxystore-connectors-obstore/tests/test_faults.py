@@ -238,6 +238,17 @@ def test_no_credentials_at_all_are_told(
         ObstoreConnector(**options)
 
 
+@pytest.mark.parametrize("option", ["sas_token", "account_key"])
+def test_credentials_of_azure_that_are_none_are_told_by_their_option(
+    monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.setenv("UNUSABLE", "not of any form")
+    references: dict[str, Any] = {option: "env:UNUSABLE"}
+    with pytest.raises(ConnectorUnavailableError, match=f"those in {option} cannot be") as caught:
+        ObstoreConnector("az://container/prefix", account="a", timeout=2.0, **references)
+    assert "not of any form" not in str(caught.value)
+
+
 def test_a_bucket_that_is_not_there_is_told(s3_options: dict[str, Any]) -> None:
     url = "s3://not-there/prefix"
     with pytest.raises(MediumGoneError, match="no bucket or container 'not-there'"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -157,10 +158,34 @@ def test_a_lifecycle_rule_comes_with_its_owner_and_goes_and_leaves_those_of_othe
     assert list(rules()) == ["of others"]
 
 
-@pytest.mark.parametrize("days", [0, -1, 1.5])
-def test_only_whole_days_are_a_rule(s3_options: dict[str, Any], days: float) -> None:
+def test_a_rule_without_boto3_is_refused_before_anything_is_made(
+    s3_options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "boto3", None)
+        with pytest.raises(ConfigError, match="pip install boto3"):
+            ObstoreConnector(**s3_options, region="us-east-1", lifecycle_days=7)
+    with ObstoreConnector(**s3_options) as connector:
+        assert connector.is_owner
+
+
+def test_a_rule_that_s3_refuses_leaves_no_namespace_without_an_owner(
+    moto: Any, forward: Any, s3_options: dict[str, Any]
+) -> None:
+    forwarder = forward(moto.port)
+    # Only of this bucket there is none, for the service.
+    forwarder.replaced = (b"/bucket?lifecycle", b"/nobody?lifecycle")
+    options = {**s3_options, "endpoint": forwarder.endpoint, "region": "us-east-1"}
+    with pytest.raises(ConnectorUnavailableError, match="lifecycle rule could not be changed"):
+        ObstoreConnector(**options, lifecycle_days=7)
+    with ObstoreConnector(**s3_options) as connector:
+        assert connector.is_owner
+
+
+@pytest.mark.parametrize("days", [0, -1, 1.5, "3", True])
+def test_only_whole_days_are_a_rule(s3_options: dict[str, Any], days: Any) -> None:
     with pytest.raises(ConfigError, match="whole number of days"):
-        ObstoreConnector(**s3_options, lifecycle_days=days)  # type: ignore[arg-type]
+        ObstoreConnector(**s3_options, lifecycle_days=days)
 
 
 def test_only_s3_takes_a_rule(tmp_path: Path) -> None:

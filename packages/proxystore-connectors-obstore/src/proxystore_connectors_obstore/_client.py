@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
-from proxystore.errors import ProxyStoreError
 from proxystore.payload import Payload, as_buffers, as_bytes, payload_nbytes
 from proxystore_connectors_obstore._address import Address
 from proxystore_connectors_obstore._engine import abandon, library
-from proxystore_connectors_obstore._failures import is_gone, translated
+from proxystore_connectors_obstore._failures import told, translated
 from proxystore_connectors_obstore._services import Service
 from proxystore_connectors_obstore._stamp import Stamp
 from proxystore_connectors_obstore._stores import open_store
@@ -212,17 +211,10 @@ class Client:
     def explained(self, nbytes: int = 0) -> Iterator[None]:
         """Tell what the library raises as errors of ours, but for the absence of one object."""
         errors = self.library.exceptions
-        try:
-            yield
-        except errors.AlreadyExistsError as exc:
-            raise AlreadyThereError from exc
-        except errors.PreconditionError as exc:
-            raise ChangedError from exc
-        except FileNotFoundError as exc:
-            if is_gone(exc):
-                raise translated(exc, self.address, nbytes) from exc
-            raise
-        except ProxyStoreError:
-            raise
-        except (errors.BaseError, OSError, NotImplementedError) as exc:
-            raise translated(exc, self.address, nbytes) from exc
+        with told(self.library, self.address, nbytes):
+            try:
+                yield
+            except errors.AlreadyExistsError as exc:
+                raise AlreadyThereError from exc
+            except errors.PreconditionError as exc:
+                raise ChangedError from exc

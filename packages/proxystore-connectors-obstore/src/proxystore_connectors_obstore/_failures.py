@@ -7,9 +7,10 @@ names of keys, and an address the signature that lets others in.
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from proxystore.errors import (
     ConnectorUnavailableError,
@@ -19,13 +20,14 @@ from proxystore.errors import (
 )
 from proxystore_connectors_obstore._address import Address
 
-__all__ = ["busy", "cut_short", "is_gone", "is_unsatisfiable", "translated", "was_cut"]
+__all__ = ["busy", "cut_short", "is_unsatisfiable", "told", "translated", "was_cut"]
 
 _GONE = r"NoSuchBucket|ContainerNotFound|specified bucket does not exist"
 _FULL = r"No space left|File too large|status code: (413|507)|Quota|InsufficientStorage|TooLarge"
 _UNCREDITED = (
     r"169\.254\.169\.254|/latest/api/token|/latest/meta-data|computeMetadata"
-    r"|[Cc]redential error|Invalid Access Key:|TokenRequest|DecodeCredentials"
+    r"|[Cc]redential error|External \w+ credential provider|Invalid Access Key:|TokenRequest"
+    r"|DecodeCredentials"
 )
 _UNSATISFIABLE = re.compile(r"status code: 416|InvalidRange|Invalid range").search
 _STATUS = re.compile(r"status code: (\d{3})").search
@@ -155,7 +157,7 @@ _PATTERNS: tuple[tuple[str, Callable[[_Failure], ProxyStoreError]], ...] = (
     (r"error sending request|kind: (Request|Interrupted|Decode)|connection closed|body", _cut),
     (r"", _other),
 )
-_RULES = tuple((re.compile(pattern).search, told) for pattern, told in _PATTERNS)
+_RULES = tuple((re.compile(pattern).search, tell) for pattern, tell in _PATTERNS)
 
 
 def translated(error: Exception, address: Address, nbytes: int = 0) -> ProxyStoreError:
@@ -167,7 +169,32 @@ def translated(error: Exception, address: Address, nbytes: int = 0) -> ProxyStor
         nbytes: Size of the object that was being written.
     """
     failure = _Failure(address, nbytes, f"{type(error).__name__}: {error}")
-    return next(told(failure) for is_such, told in _RULES if is_such(failure.text))
+    return next(tell(failure) for is_such, tell in _RULES if is_such(failure.text))
+
+
+@contextlib.contextmanager
+def told(library: Any, address: Address, nbytes: int = 0) -> Iterator[None]:
+    """Raise what ``library`` raises as `translated`, but for the absence of an object.
+
+    Args:
+        library: As `proxystore_connectors_obstore._engine.library` gives it.
+        address: As of `translated`, and so is ``nbytes``.
+    """
+    try:
+        yield
+    except FileNotFoundError as exc:
+        if _is_gone(exc):
+            raise translated(exc, address, nbytes) from exc
+        raise
+    except ProxyStoreError:
+        raise
+    except (library.exceptions.BaseError, OSError, NotImplementedError) as exc:
+        raise translated(exc, address, nbytes) from exc
+
+
+def _is_gone(error: Exception) -> bool:
+    """Whether ``error`` says that the bucket or container is not there."""
+    return re.search(_GONE, str(error)) is not None
 
 
 def cut_short(address: Address) -> ProxyStoreError:
@@ -187,11 +214,6 @@ def busy(address: Address, name: str) -> ProxyStoreError:
 def was_cut(error: ProxyStoreError) -> bool:
     """Whether `translated` made ``error`` of a connection that was cut, not one never made."""
     return "kind: Interrupted" in str(error.__cause__)
-
-
-def is_gone(error: Exception) -> bool:
-    """Whether ``error`` says that the bucket or container is not there."""
-    return re.search(_GONE, str(error)) is not None
 
 
 def is_unsatisfiable(error: Exception) -> bool:

@@ -25,15 +25,17 @@ def check_days(address: Address, days: int | None) -> None:
     """Return if ``days`` can be asked of the service.
 
     Raises:
-        ConfigError: The service is not S3, or the number is none of its own.
+        ConfigError: The service is not S3, the number is none of its own, or boto3 is
+            not installed.
     """
     if days is None:
         return
     if address.service is not Service.S3:
         found = f"only S3 takes it. Make such a rule for {address.service.title} with its own tools"
         raise ConfigError("option 'lifecycle_days'", found)
-    if days < 1 or days != int(days):
+    if type(days) is not int or days < 1:
         raise ConfigError(f"option lifecycle_days={days!r}", "expected a whole number of days")
+    _boto3()
 
 
 def end_after(address: Address, days: int) -> None:
@@ -43,7 +45,6 @@ def end_after(address: Address, days: int) -> None:
     change, for S3 has one document for all.
 
     Raises:
-        ConfigError: boto3 is not installed.
         ConnectorUnavailableError: S3 refuses or cannot be reached.
     """
     rule = {
@@ -100,17 +101,13 @@ def _rules(client: Any, address: Address) -> list[dict[str, Any]]:
 
 def _s3_client(address: Address) -> tuple[Any, tuple[type[Exception], ...]]:
     """A client of boto3, and what it raises."""
-    try:
-        import boto3  # type: ignore[import-untyped,unused-ignore]
-        from botocore.config import Config  # type: ignore[import-untyped,unused-ignore]
-        from botocore.exceptions import (  # type: ignore[import-untyped,unused-ignore]
-            BotoCoreError,
-            ClientError,
-        )
-    except ImportError as exc:
-        extra = "proxystore-connectors-obstore[lifecycle]"
-        found = f"boto3 is not installed. Run: pip install '{extra}'"
-        raise ConfigError("option 'lifecycle_days'", found) from exc
+    boto3 = _boto3()
+    from botocore.config import Config  # type: ignore[import-untyped,unused-ignore]
+    from botocore.exceptions import (  # type: ignore[import-untyped,unused-ignore]
+        BotoCoreError,
+        ClientError,
+    )
+
     secrets = {
         _BOTO_NAMES[name]: read_text_secret(reference, address.where)
         for name, reference in address.credentials
@@ -125,6 +122,15 @@ def _s3_client(address: Address) -> tuple[Any, tuple[type[Exception], ...]]:
         **secrets,
     )
     return client, (BotoCoreError, ClientError)
+
+
+def _boto3() -> Any:
+    try:
+        import boto3  # type: ignore[import-untyped,unused-ignore]
+    except ImportError as exc:
+        found = "boto3 is not installed. Run: pip install boto3"
+        raise ConfigError("option 'lifecycle_days'", found) from exc
+    return boto3
 
 
 # Not the text: it may name keys.

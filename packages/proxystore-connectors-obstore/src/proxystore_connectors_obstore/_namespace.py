@@ -15,6 +15,7 @@ from proxystore.errors import (
     ConnectorUnavailableError,
     MediumGoneError,
     NotOwnerError,
+    ProxyStoreError,
 )
 from proxystore.host.forks import remake_in_child
 from proxystore_connectors_obstore._address import Address
@@ -78,12 +79,22 @@ class Namespace:
         else:
             self._check_marker(found)
             owns = adopt
+        if owns and lifecycle_days is not None:
+            self._add_rule(client, lifecycle_days, is_new=found is None)
         self._is_found = True
         if owns:
             self._owner_pid = os.getpid()
-            if lifecycle_days is not None:
-                self._has_rule = True
-                end_after(self.address, lifecycle_days)
+
+    def _add_rule(self, client: Client, days: int, *, is_new: bool) -> None:
+        try:
+            end_after(self.address, days)
+        except BaseException:
+            # Nobody would own what the marker says is there.
+            if is_new:
+                with contextlib.suppress(ProxyStoreError):
+                    client.delete(_MARKER)
+            raise
+        self._has_rule = True
 
     def _make_directory(self) -> None:
         try:

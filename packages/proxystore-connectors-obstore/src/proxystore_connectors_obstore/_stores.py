@@ -6,10 +6,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from proxystore.errors import ProxyStoreError
 from proxystore.secrets import read_text_secret
 from proxystore_connectors_obstore._address import Address
-from proxystore_connectors_obstore._failures import translated
+from proxystore_connectors_obstore._failures import told
 from proxystore_connectors_obstore._services import Service
 
 __all__ = ["open_store"]
@@ -33,12 +32,8 @@ def open_store(library: Any, address: Address, seconds: float) -> Any:
         SecretNotFoundError: A reference leads nowhere on this host.
         ConnectorUnavailableError: The library cannot use the credentials.
     """
-    try:
+    with told(library, address):
         return _MAKERS[address.service](library.store, address, seconds)
-    except ProxyStoreError:
-        raise
-    except (library.exceptions.BaseError, OSError) as exc:
-        raise translated(exc, address) from exc
 
 
 def _s3(stores: Any, address: Address, seconds: float) -> Any:
