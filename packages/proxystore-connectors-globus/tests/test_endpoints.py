@@ -69,6 +69,15 @@ def test_a_file_that_is_no_json_is_told(tmp_path: Path) -> None:
     file.write_text("{")
     with pytest.raises(ConfigError, match="not JSON"):
         GlobusEndpoints.from_json(file)
+    file.write_bytes(b'"\xff"')
+    with pytest.raises(ConfigError, match="not JSON"):
+        GlobusEndpoints.from_json(file)
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    for file in (tmp_path / "missing.json", tmp_path):
+        with pytest.raises(ConfigError, match=f"{file}.*cannot be read: (No such|Is a dir)"):
+            GlobusEndpoints.from_json(file)
 
 
 @pytest.mark.parametrize("few", [[], [ALPHA]])

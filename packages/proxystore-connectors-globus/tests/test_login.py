@@ -109,10 +109,42 @@ def test_a_wrong_code_is_told_in_a_sentence(user) -> None:
 
 
 @pytest.mark.slow
-def test_no_code_is_told_in_a_sentence(user) -> None:
+def test_a_login_without_a_terminal_says_where_to_do_it(user) -> None:
     done = _run("login")
     assert 1 == done.returncode
-    assert "Traceback" not in done.stderr
+    assert "nobody to enter the code" in done.stderr
+    assert "Run in a terminal: proxystore-globus-auth login" in done.stderr
+    assert "service account" in done.stderr
+    for word in ("Traceback", "EOF", "Check the options"):
+        assert word not in done.stderr
+
+
+def test_an_owner_that_put_nothing_closes_without_a_login(sites, user, monkeypatch) -> None:
+    with sites.make() as here:
+        with pytest.raises(LoginRequiredError):
+            here.put(b"x")
+        path = sites.file(0, here)
+        assert path.exists()
+    assert not path.exists()
+    monkeypatch.delenv("PROXYSTORE_GLOBUS_CLIENT_ID")
+    sites.make().close()
+
+
+def test_an_owner_that_put_something_is_told_that_its_login_is_gone(sites, monkeypatch) -> None:
+    here = sites.make()
+    here.put(b"x")
+    here._service.close()
+    _tokens().unlink()
+    monkeypatch.setenv("PROXYSTORE_GLOBUS_CLIENT_SECRET", "another")
+    with pytest.raises(LoginRequiredError):
+        here.close()
+
+
+def test_what_is_no_client_id_is_not_repeated(sites) -> None:
+    with pytest.raises(ConfigError, match="client_id") as caught:
+        sites.make(client_id="hunter2")
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
 
 
 # --- As a client --------------------------------------------------------------

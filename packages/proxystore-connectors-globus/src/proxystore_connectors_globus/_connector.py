@@ -22,6 +22,7 @@ from proxystore.errors import (
 from proxystore.payload import BytesLike, Payload
 from proxystore_connectors_globus._arrivals import Arrivals
 from proxystore_connectors_globus._endpoints import EndpointsLike, GlobusEndpoints
+from proxystore_connectors_globus._errors import LoginRequiredError
 from proxystore_connectors_globus._files import LocalFiles
 from proxystore_connectors_globus._keys import GlobusKey, checked_key, tasks_text
 from proxystore_connectors_globus._login import Login
@@ -243,6 +244,7 @@ class GlobusConnector(Connector[GlobusKey]):
         Raises:
             NotOwnerError: ``clear=True`` on a connector that is not the owner.
             ConnectorUnavailableError: Globus did not take the deletion of what is elsewhere.
+            LoginRequiredError: The login with which objects were put is gone.
         """
         if self._closed:
             return
@@ -254,7 +256,7 @@ class GlobusConnector(Connector[GlobusKey]):
         self._files.close(clear=clears)
         try:
             if clears:
-                self._delete_elsewhere()
+                self._clear_elsewhere()
         finally:
             self._service.close()
 
@@ -281,6 +283,14 @@ class GlobusConnector(Connector[GlobusKey]):
             for endpoint in self._settings.endpoints:
                 if endpoint is not self._here:
                     self._service.delete(endpoint, name)
+
+    def _clear_elsewhere(self) -> None:
+        try:
+            self._delete_elsewhere()
+        except LoginRequiredError:
+            # Who never logged in has put nothing, nor seen what others put.
+            if self._service.has_logged_in:
+                raise
 
     def _check_mapping(self, name: str) -> None:
         """Return if the collection sees the file that was just written; asks it once.

@@ -150,13 +150,15 @@ class GlobusEndpoints(Sequence[GlobusEndpoint]):
         """The collections from a JSON file of what `of` takes.
 
         Raises:
-            ConfigError: The file is no JSON, or a field is wrong.
-            OSError: It cannot be read.
+            ConfigError: The file cannot be read, is no JSON, or a field is wrong.
         """
+        asked = f"file {os.fspath(path)!r} with the collections of connector 'globus'"
         try:
             return cls.of(json.loads(Path(path).read_text("utf-8")))
-        except json.JSONDecodeError as exc:
-            raise ConfigError(f"file {os.fspath(path)!r}", f"it is not JSON: {exc}") from exc
+        except OSError as exc:
+            raise ConfigError(asked, f"it cannot be read: {exc.strerror or exc}") from exc
+        except (json.JSONDecodeError, UnicodeDecodeError) as exc:
+            raise ConfigError(asked, f"it is not JSON: {exc}") from exc
 
     def dict(self) -> dict[str, dict[str, str]]:
         """Uuids to the other fields, as `from_dict` takes them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import globus_sdk
+from globus_sdk.login_flows import CommandLineLoginFlowEOFError
 from globus_sdk.token_storage import TokenValidationError
 
 from proxystore.errors import ConnectorUnavailableError, ProxyStoreError
@@ -35,6 +36,13 @@ def explained(
         return LoginRequiredError(what, found, f"Run: {_LOGIN}")
     if isinstance(error, globus_sdk.GlobusAPIError):
         return _refused(error, what, missing)
+    if isinstance(error, CommandLineLoginFlowEOFError):
+        found = "there is nobody to enter the code that Globus shows after a login"
+        advice = (
+            f"Run in a terminal: {_LOGIN}. A program that runs without you takes a service "
+            f"account: a client id and, by reference, its client secret."
+        )
+        return LoginRequiredError(what, found, advice)
     if isinstance(error, globus_sdk.NetworkError):
         # The SDK's own sentence says nothing; what requests said has host and port.
         cause = error.underlying_exception

@@ -54,8 +54,9 @@ class Login(NamedTuple):
             check_reference(client_secret, "client_secret")
         try:
             return cls(None if client_id is None else str(uuid.UUID(str(client_id))), client_secret)
-        except ValueError as exc:
-            raise ConfigError(f"client_id {client_id!s}", "it is no UUID") from exc
+        except ValueError:
+            # Without the value, and what quotes it: it may be the secret, in the wrong place.
+            raise ConfigError("option 'client_id' of connector 'globus'", "it is no UUID") from None
 
     def app(self, retries: Retries, *, interactive: bool) -> GlobusApp:
         """The application, with the tokens of this user's home. Asks nobody yet.

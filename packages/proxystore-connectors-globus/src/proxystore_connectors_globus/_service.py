@@ -67,6 +67,8 @@ class TransferService:
         self._sync_level = settings.sync_level
         self._namespace = settings.namespace
         self._retries = Retries(settings.timeout)
+        self.has_logged_in = False
+        """Whether Globus was, or could have been, asked for anything."""
         self.remade_in_child()
         remake_in_child(self)
 
@@ -198,6 +200,7 @@ class TransferService:
         with self._lock:
             if self._made is None:
                 authorizer = self._login.authorizer(self._retries)
+                self.has_logged_in = True
                 transport, config = self._retries.transport(), self._retries.config()
                 self._made = TransferClient(
                     authorizer=authorizer, transport=transport, retry_config=config
