@@ -135,7 +135,7 @@ def test_a_typo_in_code_names_the_nearest_option() -> None:
     ("kind", "error", "message"),
     [
         ("fil", ConfigError, "Did you mean 'file'.*Known: file, local, multi"),
-        ("redis", ConnectorNotInstalledError, "pip install proxystore-connectors-redis"),
+        ("redis", ConnectorNotInstalledError, r"pip install \./packages/.*-redis"),
         ("no.such.Thing", ConfigError, "cannot be imported"),
         ("json:dumps", ConfigError, "not a class"),
     ],

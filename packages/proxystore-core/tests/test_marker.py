@@ -55,7 +55,8 @@ def test_importing_says_that_the_older_system_was_installed_over_it(tree: Path) 
     found = _run(tree, "from proxystore.proxy import Proxy")
     assert found.returncode == 1
     assert f"{init} is not its own" in found.stderr
-    assert "pip uninstall proxystore; pip install" in found.stderr
+    assert "pip uninstall proxystore. Install proxystore-core again" in found.stderr
+    assert "pip install --force-reinstall ./packages/proxystore-core" in found.stderr
 
 
 @pytest.mark.slow

@@ -44,6 +44,7 @@ __all__ = [
     "UnsafeSecretError",
     "UnsupportedVersionError",
     "did_you_mean",
+    "install_advice",
     "nearest_name",
 ]
 
@@ -60,6 +61,23 @@ def nearest_name(asked: str, known: Iterable[str]) -> str | None:
     import difflib
 
     return next(iter(difflib.get_close_matches(asked, list(known), n=1, cutoff=0.5)), None)
+
+
+def install_advice(distribution: str, *, again: bool = False) -> str:
+    """How to install a distribution of this family: the end of a message.
+
+    By name alone, pip would look on the public index, which has none of them yet, and other
+    projects under some of their names.
+
+    Args:
+        distribution: Its name, which its folder in the repository has too.
+        again: Whether something else may have overwritten it.
+    """
+    what, how = (" again", "--force-reinstall ") if again else ("", "")
+    return (
+        f"Install {distribution}{what}, from its wheel, or in a clone of the repository: "
+        f"pip install {how}./packages/{distribution}"
+    )
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -258,7 +276,7 @@ class ConnectorNotInstalledError(ProxyStoreError, ImportError):
         self.asked, self.distribution, self.installed = asked, distribution, installed
         super().__init__(
             f"{asked} is in a package of its own that is not installed "
-            f"(installed connectors: {_listed(installed)}). Run: pip install {distribution}"
+            f"(installed connectors: {_listed(installed)}). {install_advice(distribution)}"
         )
 
 
@@ -277,7 +295,7 @@ class OverwrittenPackageError(ProxyStoreError, ImportError):
         super().__init__(
             f"The package 'proxystore' is a mixture of two distributions: {state}, because "
             f"'proxystore' was installed over proxystore-core, or uninstalled after it. Run: "
-            f"pip uninstall proxystore; pip install --force-reinstall proxystore-core"
+            f"pip uninstall proxystore. {install_advice('proxystore-core', again=True)}"
         )
 
 

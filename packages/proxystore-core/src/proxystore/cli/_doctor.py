@@ -21,7 +21,7 @@ from proxystore.cli._table import print_table, size
 from proxystore.connectors.file import FileConnector, list_media
 from proxystore.connectors.load import connector_type
 from proxystore.connectors.shm import ShmConnector
-from proxystore.errors import ProxyStoreError
+from proxystore.errors import ProxyStoreError, install_advice
 from proxystore.host.node import this_node
 from proxystore.store import Store
 
@@ -106,7 +106,7 @@ def _environment() -> Finding:
     return Finding(
         Verdict.FAILED,
         f"the older system, proxystore {older}, shares this environment and this import name. "
-        f"Run: pip uninstall proxystore && pip install --force-reinstall proxystore-core",
+        f"Run: pip uninstall proxystore. {install_advice('proxystore-core', again=True)}",
     )
 
 

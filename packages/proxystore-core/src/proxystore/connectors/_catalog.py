@@ -17,7 +17,7 @@ class Entry(NamedTuple):
 
     @property
     def distribution(self) -> str:
-        """What to give to pip."""
+        """Its name, as of `proxystore.errors.install_advice`."""
         return self.module.replace("_", "-")
 
 

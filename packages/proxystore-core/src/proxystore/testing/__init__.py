@@ -1,6 +1,6 @@
 """The conformance kit: subclass `ConnectorContract` to test a connector.
 
-Needs the extra: ``pip install 'proxystore-core[testing]'``. `proxystore.testing.saboteurs`
+Needs the extra ``testing`` of proxystore-core. `proxystore.testing.saboteurs`
 has the broken connectors that the kit itself is tested with.
 """
 
