@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 from proxystore.errors import ProxyStoreError
@@ -44,7 +45,7 @@ class Connecting:
 
         try:
             if self._server.sentinels:
-                return _opened(self._server.at(*_of_sentinels(self._server)))
+                return self._of_service()
             if self._server.cluster:
                 return self._in_cluster()
             return _opened(self._server)
@@ -75,7 +76,7 @@ class Connecting:
         return self.connect()
 
     def _explained(self, error: BaseException) -> ProxyStoreError:
-        from redis import exceptions, sentinel
+        from redis import exceptions
 
         codes = {
             exceptions.AuthenticationError: "WRONGPASS",
@@ -86,15 +87,28 @@ class Connecting:
         code = next((code for kind, code in codes.items() if isinstance(error, kind)), None)
         if code is not None:
             return self._failures.refused(code)
-        if isinstance(error, sentinel.MasterNotFoundError):
-            return self._failures.not_found(error)
-        if isinstance(error, exceptions.TimeoutError):
+        if isinstance(error, (exceptions.TimeoutError, TimeoutError, BlockingIOError)):
             return self._failures.timed_out()
         return self._failures.not_reached(error)
 
+    def _of_service(self) -> Wire:
+        """A connection to the primary, of which the first sentinel tells that can be reached."""
+        # Without user and password, which are those of the service.
+        asked = self._server._replace(username=None, password=None, db=0)
+        service = str(self._server.service).encode()
+        with contextlib.closing(_to_any(asked, self._server.sentinels)) as wire:
+            try:
+                told = ask(wire, command(b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", service))
+            except ServerError as error:
+                raise self._failures.not_found(str(error)) from error
+        match told:
+            case [bytes(host), bytes(port)]:
+                return _opened(self._server.at(host.decode(), int(port)))
+        raise self._failures.not_found("they do not know it")
+
     def _in_cluster(self) -> Wire:
         """A connection to the node that has the slot, which any other names if asked for it."""
-        wire = self._to_any_node()
+        wire = _to_any(self._server, self._server.cluster)
         try:
             ask(wire, command(b"EXISTS", self._namespace.record))
             return wire
@@ -109,14 +123,16 @@ class Connecting:
             wire.close()
             raise
 
-    def _to_any_node(self) -> Wire:
-        from redis import exceptions
 
-        *others, last = self._server.cluster
-        for node in others:
-            with contextlib.suppress(exceptions.ConnectionError, exceptions.TimeoutError):
-                return _opened(self._server.at(*host_and_port(node)))
-        return _opened(self._server.at(*host_and_port(last)))
+def _to_any(server: Server, nodes: Sequence[str]) -> Wire:
+    """A connection to the first of ``nodes`` that can be reached."""
+    from redis import exceptions
+
+    *others, last = nodes
+    for node in others:
+        with contextlib.suppress(exceptions.ConnectionError, exceptions.TimeoutError):
+            return _opened(server.at(*host_and_port(node)))
+    return _opened(server.at(*host_and_port(last)))
 
 
 def _opened(server: Server) -> Wire:
@@ -135,24 +151,6 @@ def _opened(server: Server) -> Wire:
     taken: socket.socket = made._sock
     made._sock = None
     return Wire(taken, server.timeout)
-
-
-# Any: its client is not fully typed.
-def _of_sentinels(server: Server) -> tuple[str, int]:
-    """Where the primary of the service is."""
-    from redis import sentinel
-
-    # Without user and password, which are those of the service.
-    options = _options(server._replace(username=None, password=None))
-    options |= {"ssl": server.tls, **_tls(server)}
-    make: Any = sentinel.Sentinel
-    asked = make([host_and_port(each) for each in server.sentinels], sentinel_kwargs=options)
-    try:
-        host, port = asked.discover_master(server.service)
-        return str(host), int(port)
-    finally:
-        for each in asked.sentinels:
-            each.close()
 
 
 # Any in what follows: options of different types.

@@ -137,12 +137,12 @@ class Failures:
             "firewall is between.",
         )
 
-    def not_found(self, error: BaseException) -> ConnectorUnavailableError:
-        """The error for a service that sentinels do not know, or who do not answer."""
+    def not_found(self, said: str) -> ConnectorUnavailableError:
+        """The error for a service of which sentinels cannot tell where it is."""
         return self._unavailable(
-            f"no primary was found ({_said(error)})",
-            "Check the addresses of the sentinels and the name of the service; 'redis-cli -p 26379 "
-            "SENTINEL MASTERS' lists those that one knows.",
+            f"the sentinels did not tell where it is ({said.rstrip('.')})",
+            "Check the name of the service, and that they answer without a password: 'redis-cli "
+            "-p 26379 SENTINEL MASTERS' lists what one knows.",
         )
 
     def exhausted(self, limit: int) -> ConnectorUnavailableError:
