@@ -278,6 +278,19 @@ def test_a_system_that_stopped_answering_is_reported_and_used_again(
 
 
 @pytest.mark.fake_only
+def test_a_close_that_could_not_clear_can_be_repeated(container: Any, entries: Names) -> None:
+    connector = container.connector()
+    connector.put(b"bytes")
+    (container.folder / "down").touch()
+    for _ in range(2):
+        with pytest.raises(ConnectorUnavailableError, match="DER_TIMEDOUT"):
+            connector.close()
+    (container.folder / "down").unlink()
+    connector.close()
+    assert [] == entries(connector)
+
+
+@pytest.mark.fake_only
 @pytest.mark.parametrize("nbytes", [100, 2 * CHUNK])
 def test_a_full_pool_is_reported_and_keeps_nothing(
     container: Any, connector: DAOSConnector, entries: Names, nbytes: int

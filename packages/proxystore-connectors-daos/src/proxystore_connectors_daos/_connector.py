@@ -209,19 +209,21 @@ class DAOSConnector(Connector[DAOSKey]):
         return made
 
     def close(self, *, clear: bool | None = None) -> None:
-        """As `Connector.close`. Only an owner made with ``clear=True`` clears by default."""
+        """As `Connector.close`. Only an owner made with ``clear=True`` clears by default.
+
+        If DAOS cannot be reached to clear, the connector stays open: close it again, or with
+        ``clear=False``.
+        """
         # A forked child has a copy of the object, and owns nothing.
         owns = self._owner_pid == os.getpid()
         if clear and not owns:
             raise NotOwnerError(str(self._address))
         if self._closed:
             return
+        if owns and (self._clears if clear is None else clear):
+            self._namespace.clear()
         self._closed = True
-        try:
-            if owns and (self._clears if clear is None else clear):
-                self._namespace.clear()
-        finally:
-            self._namespace.release()
+        self._namespace.release()
 
     def _check_open(self) -> None:
         if self._closed:
