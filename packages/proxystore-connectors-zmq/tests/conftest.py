@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import zmq
 from hypothesis import HealthCheck, settings
 
 from proxystore.serving import Announcement, Place
@@ -54,6 +55,14 @@ def networked(runtime: Path) -> Iterator[ZMQConnector]:
     """One that owns a namespace which other nodes could reach."""
     with ZMQConnector(address="127.0.0.1") as connector:
         yield connector
+
+
+@pytest.fixture
+def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
+    """For sockets of clients that are not ours."""
+    with zmq.Context() as context:
+        context.linger = 0
+        yield context
 
 
 @pytest.fixture

@@ -45,9 +45,9 @@ class Server:
         self._life, self._options = life, options
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
+        self._socket.rcvtimeo = _TICK_MS
         # Of the others `Reads` keeps count. One too many is dropped, which happens to
         # nobody who reads.
-        self._socket.rcvtimeo = _TICK_MS
         self._socket.sndhwm = _SMALL_REPLIES
         # So that it can: of what zmq copies, it tells no end.
         self._socket.copy_threshold = 0
