@@ -41,8 +41,10 @@ def listening_address(connector: str, address: str | None, interface: str | None
             raise ConfigError(_option(name, value, connector), "it is text, or None")
     if interface is not None:
         return address_of(interface)
-    if address is None:
-        return None
+    return None if address is None else _numeric(connector, address)
+
+
+def _numeric(connector: str, address: str) -> str:
     try:
         numeric = address if address in _EVERYWHERE else resolve(address.strip("[]"))
     except OSError as error:

@@ -8,11 +8,15 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from proxystore.errors import ConnectorUnavailableError
 from proxystore.host.forks import no_fork, remake_in_child
 from proxystore.host.locks import try_lock, unlock
 from proxystore.serving.place import Announcement, Owner, Place, is_linked
+
+if TYPE_CHECKING:
+    import subprocess
 
 __all__ = ["check_protocol", "ensure_running"]
 
@@ -132,11 +136,25 @@ def _start(place: Place, command: Sequence[str], fd: int, timeout: float) -> Non
 
     # What a killed one left.
     place.remove_remains()
+    process = _opened(place, command, fd)
+    try:
+        status = process.wait(timeout)
+    except subprocess.TimeoutExpired as error:
+        process.kill()
+        process.wait()
+        raise _not_started(place, f"it had not begun after {timeout:g} s") from error
+    if status:
+        raise _not_started(place, f"it ended with status {status}")
+
+
+def _opened(place: Place, command: Sequence[str], fd: int) -> subprocess.Popen[bytes]:
+    import subprocess
+
     log = os.open(place.file("log"), _OPEN_LOG, 0o600)
     try:
         # A child that another thread forks meanwhile would keep Popen waiting while it lives.
         with no_fork():
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 # -P, and our own path: it must not find other modules than we do.
                 [sys.executable, "-P", *command, place.path, str(fd)],
                 stdin=subprocess.DEVNULL,
@@ -150,14 +168,6 @@ def _start(place: Place, command: Sequence[str], fd: int, timeout: float) -> Non
         raise _not_started(place, f"Python did not start: {error.strerror}") from error
     finally:
         os.close(log)
-    try:
-        status = process.wait(timeout)
-    except subprocess.TimeoutExpired as error:
-        process.kill()
-        process.wait()
-        raise _not_started(place, f"it had not begun after {timeout:g} s") from error
-    if status:
-        raise _not_started(place, f"it ended with status {status}")
 
 
 def _not_started(place: Place, found: str) -> ConnectorUnavailableError:
