@@ -82,7 +82,8 @@ class Wire:
 
     def __init__(self, sock: socket.socket, timeout: float) -> None:
         self._sock = sock
-        self._buffer = bytearray(TAKEN_NBYTES)
+        # With room for the end of a reply that is as long as may be taken.
+        self._buffer = bytearray(TAKEN_NBYTES + len(_CRLF))
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
         self._is_tls = isinstance(sock, ssl.SSLSocket)
@@ -212,7 +213,7 @@ class Wire:
         into = self._view[left:] if left else self._buffer
         self._end += _present(self._sock.recv_into(into))
 
-    def _line(self) -> tuple[int, bytearray]:
+    def _line(self) -> tuple[int, bytes]:
         """The first byte of the next line, which says what it is, and the rest of it."""
         while (at := self._buffer.find(_CRLF, self._start, self._end)) < 0:
             if self._end - self._start >= _MAX_LINE:
@@ -220,12 +221,12 @@ class Wire:
             self._read_ahead()
         start = self._start
         self._start = at + 2
-        return self._buffer[start], self._buffer[start + 1 : at]
+        return self._buffer[start], bytes(self._view[start + 1 : at])
 
     def _reply(self, depth: int) -> Reply:
         kind, rest = self._line()
         if kind == _SIMPLE:
-            return bytes(rest)
+            return rest
         if kind == _BULK:
             return self._small_bulk(_integer(rest))
         if kind == _INTEGER:
@@ -246,10 +247,13 @@ class Wire:
             return None
         if nbytes > TAKEN_NBYTES:
             raise NotRedisError(f"a reply of {nbytes} bytes where a small one was expected")
-        found = bytes(self.take(nbytes))
-        if self.take(2) != _CRLF:
+        while self._end - self._start < nbytes + 2:
+            self._read_ahead()
+        start, end = self._start, self._start + nbytes
+        self._start = end + 2
+        if not self._buffer.startswith(_CRLF, end):
             raise NotRedisError("a reply longer than it says")
-        return found
+        return bytes(self._view[start:end])
 
 
 def ask(wire: Wire, request: bytes) -> Reply:
@@ -268,8 +272,8 @@ def _present(nbytes: int) -> int:
     return nbytes
 
 
-def _integer(digits: bytearray) -> int:
+def _integer(digits: bytes) -> int:
     try:
         return int(digits)
     except ValueError:
-        raise NotRedisError(f"{bytes(digits[:20])!r} where a number was expected") from None
+        raise NotRedisError(f"{digits[:20]!r} where a number was expected") from None
