@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from proxystore.errors import (
+    ClosedError,
     ConnectorUnavailableError,
     CorruptObjectError,
     InvalidKeyError,
@@ -200,6 +202,58 @@ def test_databases_do_not_see_each_other(server: Any) -> None:
         assert two.is_owner
         key = one.put(b"x")
         assert not two.exists(key)
+
+
+# --- Clearing -----------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_close_that_could_not_clear_says_what_is_left_and_can_be_repeated(
+    start_server: Callable[..., Any],
+) -> None:
+    server = start_server("--appendonly", "yes")
+    connector = RedisConnector("127.0.0.1", server.port, namespace="kept", timeout=1)
+    key = connector.put(b"x")
+    server.kill()
+    for _ in range(2):
+        with pytest.raises(ConnectorUnavailableError, match="could not be removed") as caught:
+            connector.close()
+        for word in (f"'kept' of redis at 127.0.0.1:{server.port}", "close it again", "adopt=True"):
+            assert word in str(caught.value)
+    server.start()
+    assert bytes(connector.get(key) or b"") == b"x"
+    connector.close()
+    with server.client() as client:
+        assert client.keys("ps:kept:*") == []
+    connector.close()
+
+
+@pytest.mark.slow
+def test_a_close_that_could_not_clear_can_end_without_clearing(
+    start_server: Callable[..., Any],
+) -> None:
+    server = start_server()
+    connector = RedisConnector("127.0.0.1", server.port)
+    server.kill()
+    with pytest.raises(ConnectorUnavailableError):
+        connector.close()
+    connector.close(clear=False)
+    with pytest.raises(ClosedError):
+        connector.put(b"x")
+
+
+@pytest.mark.parametrize("clear", [None, True])
+def test_a_clearing_that_is_cut_after_it_began_is_completed(
+    server: Any, forwarder: Any, clear: bool | None
+) -> None:
+    connector = RedisConnector("127.0.0.1", forwarder.port)
+    connector.put_batch([b"x"] * 20)
+    # The record of the namespace says by then that it is closed, and nobody was told.
+    forwarder.cut("down", 1)
+    connector.close(clear=clear)
+    assert forwarder.cuts == 1
+    with server.client() as client:
+        assert client.keys(f"ps:{connector.config()['namespace']}:*") == []
 
 
 # --- Two versions, and values of others ------------------------------------------
