@@ -132,9 +132,9 @@ def test_a_batch_that_is_interrupted_leaves_nothing(connector: ShmConnector) -> 
 
 
 def test_what_a_batch_finds_no_room_for_goes_to_disk() -> None:
-    with ShmConnector(max_nbytes=300_000) as connector, warnings.catch_warnings():
+    with ShmConnector(max_nbytes=150_000) as connector, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        payloads = [_pattern(number, 1000) for number in range(1000)]
+        payloads = [_pattern(number, 1000) for number in range(200)]
         keys = connector.put_batch(payloads)
         assert {key.slot >= 0 for key in keys} == {True, False}
         assert connector.get_batch(keys) == payloads
@@ -162,7 +162,7 @@ def test_a_finalizer_may_evict_in_the_midst_of_a_batch(connector: ShmConnector) 
     expected: dict[ShmKey, bytes] = {}
     try:
         gc.set_threshold(1)
-        for number in range(30):
+        for number in range(10):
             for key in connector.put_batch([b"goes"] * 10):
                 _Evicting(connector, key)
             payloads = [_pattern(number + n, 300) for n in range(10)]
@@ -171,7 +171,7 @@ def test_a_finalizer_may_evict_in_the_midst_of_a_batch(connector: ShmConnector) 
         gc.set_threshold(*threshold)
     gc.collect()
     assert connector.get_batch(list(expected)) == list(expected.values())
-    assert len(list(connector.entries())) == len(expected) == 300
+    assert len(list(connector.entries())) == len(expected) == 100
 
 
 def test_a_batch_after_the_directory_was_cleared_is_found() -> None:

@@ -208,6 +208,7 @@ def test_a_coroutine_can_wait_for_it(store: Store[BatchingConnector]) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_threads_that_use_and_prefetch_the_same_proxies_all_see_the_objects() -> None:
     with Store("demo") as store, ThreadPoolExecutor(8) as threads:
         for number in range(20):
@@ -239,6 +240,7 @@ def test_a_child_forked_meanwhile_can_use_the_proxies(store: Store[BatchingConne
     future.result(TIMEOUT_S)
 
 
+@pytest.mark.slow
 def test_a_process_that_meets_the_store_first_here_opens_it(run_python: Any) -> None:
     with Store("demo") as store:
         proxies = [store.proxy(np.arange(n)) for n in (3, 100_000)]
