@@ -260,12 +260,14 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def soak(session: nox.Session) -> None:
-    """Long runs that look for leaks and lost objects: `-- PACKAGE [options]`."""
-    names, rest = session.posargs[:1], session.posargs[1:]
-    chosen = [p for p in PACKAGES.values() if not names or p.answers_to(names[0])]
-    soaked = [package for package in chosen if (package.path / "soak/run.py").exists()]
+    """Long runs that look for leaks and lost objects: `-- [PACKAGE] [SECONDS] [options]`."""
+    soaked = [p for p in PACKAGES.values() if (p.path / "soak/run.py").exists()]
+    rest = list(session.posargs)
+    if rest and any(package.answers_to(rest[0]) for package in PACKAGES.values()):
+        name = rest.pop(0)
+        soaked = [package for package in soaked if package.answers_to(name)]
     if not soaked:
-        session.error(f"No packages/*/soak/run.py for {names or 'any package'}: nothing to run.")
+        session.error("No packages/*/soak/run.py to run.")
     for package in soaked:
         wheels.install(session, package.name, *package.test_group)
         session.run("python", "-I", str(package.path / "soak/run.py"), *rest)

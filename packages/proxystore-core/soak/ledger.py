@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from worker import Answer, Failure, Op, Request
+
+from proxystore.abc import Key
 
 __all__ = ["Belief", "Entry", "Ledger", "Pending"]
 
@@ -66,19 +69,24 @@ class Ledger:
     """Chooses requests for one medium, and judges their answers.
 
     At most one change of a key is under way at a time; reads go beside it.
+
+    Args:
+        medium: Its number.
+        new_key: Makes a key of an identifier.
+        rng: Chooses.
     """
 
-    def __init__(self, medium: int, rng: random.Random) -> None:
-        self.entries: dict[str, Entry] = {}
+    def __init__(self, medium: int, new_key: Callable[[str], Key], rng: random.Random) -> None:
+        self.entries: dict[Key, Entry] = {}
         self.unanswered: set[int] = set()
         """Tokens of puts whose writer was killed: nobody knows the key, if there is one."""
-        self._medium = medium
+        self._medium, self._new_key = medium, new_key
         self._rng = rng
 
     def choose(self) -> Request:
         """Something to do next."""
-        names = list(self.entries)
-        idle = [name for name in names if not self.entries[name].changing]
+        keys = list(self.entries)
+        idle = [key for key in keys if not self.entries[key].changing]
         rng = self._rng
         if not idle or len(self.entries) < _FEWEST:
             return self._create()
@@ -90,14 +98,16 @@ class Ledger:
         if op is Op.PUT:
             return self._create()
         ttl = rng.choice((None, rng.uniform(0.2, 5))) if op is Op.TOUCH else None
-        name = rng.choice(names if op in _READS else idle)
-        return Request(op, self._medium, name, rng.getrandbits(63), ttl)
+        key = rng.choice(keys if op in _READS else idle)
+        return Request(op, self._medium, key, rng.getrandbits(63), ttl)
 
     def _create(self) -> Request:
         rng = self._rng
         ttl = rng.uniform(0.2, 5) if rng.random() < 0.3 else None
-        op, name = (Op.SET, f"{rng.getrandbits(96):x}") if rng.random() < 0.3 else (Op.PUT, "")
-        return Request(op, self._medium, name, rng.getrandbits(63), ttl)
+        if rng.random() < 0.3:
+            key = self._new_key(f"{rng.getrandbits(96):x}")
+            return Request(Op.SET, self._medium, key, rng.getrandbits(63), ttl)
+        return Request(Op.PUT, self._medium, (), rng.getrandbits(63), ttl)
 
     def begin(self, request: Request, now: float) -> Pending:
         """Take note that a worker is about to be told."""
@@ -105,9 +115,9 @@ class Ledger:
         if request.op is Op.SET:
             lasting = _lasting(request, now, math.inf)
             lasting.tokens.add(None)
-            self.entries[request.name] = Entry(lasting, changing=True)
+            self.entries[request.key] = Entry(lasting, changing=True)
         elif request.op is not Op.PUT:
-            entry = self.entries[request.name]
+            entry = self.entries[request.key]
             if request.op in _READS:
                 pending.seen.widen(entry.belief)
                 # Widening starts from "never": take the earlier end as it is.
@@ -133,15 +143,16 @@ class Ledger:
                 else _wrong(request, answer, pending.seen)
             )
         if request.op is Op.PUT:
-            self.entries[str(answer)] = Entry(_lasting(request, pending.asked, now))
+            assert isinstance(answer, tuple)
+            self.entries[answer] = Entry(_lasting(request, pending.asked, now))
             return None
-        return self._changed(self.entries[request.name], pending, bool(answer), now)
+        return self._changed(self.entries[request.key], pending, bool(answer), now)
 
     def _changed(self, entry: Entry, pending: Pending, there: bool, now: float) -> str | None:  # noqa: FBT001
         request, belief = pending.request, entry.belief
         entry.changing = False
         if request.op is Op.EVICT or not there:
-            del self.entries[request.name]
+            del self.entries[request.key]
             missed = not there and not belief.admits(None, pending.asked, now)
             return _wrong(request, None, belief) if missed else None
         if request.op is Op.REPLACE:
@@ -158,22 +169,22 @@ class Ledger:
         self._stop_reading(pending)
         if pending.request.op is Op.PUT:
             self.unanswered.add(pending.request.token)
-        elif entry := self.entries.get(pending.request.name):
+        elif entry := self.entries.get(pending.request.key):
             entry.changing = entry.changing and pending.request.op in _READS
 
-    def found(self, name: str, token: int | None, asked: float, answered: float) -> str | None:
+    def found(self, key: Key, token: int | None, asked: float, answered: float) -> str | None:
         """Judge what an audit read, while nobody works; from now on nothing else is believed."""
-        belief = self.entries[name].belief
+        belief = self.entries[key].belief
         wrong = None
         if not belief.admits(token, asked, answered):
-            wrong = f"{name} of medium {self._medium} holds {token}, not {belief}"
+            wrong = f"{key} of medium {self._medium} holds {token}, not {belief}"
         belief.tokens = {token}
         if token is None:
-            del self.entries[name]
+            del self.entries[key]
         return wrong
 
     def _stop_reading(self, pending: Pending) -> None:
-        if entry := self.entries.get(pending.request.name):
+        if entry := self.entries.get(pending.request.key):
             entry.readers = [reader for reader in entry.readers if reader is not pending.seen]
 
 

@@ -1,21 +1,23 @@
-"""Soaks `FileConnector`: many processes, killed at random, checked against a model.
+"""Soaks `ShmConnector` and `FileConnector`: processes killed at random, checked against a model.
 
-Workers put, set, read, hold, change, replace, lease and evict objects in shared
-memory and on disk. All but one of them get killed with -9 in the middle of their work and are
-replaced. What a worker acknowledged must be there, whole and right, until it
-is evicted or expires; whatever else is found must be whole, and of a killed
-writer. Descriptors, mappings, private memory and directories must not grow.
-Ends with a summary, and exit code 1 if anything was wrong.
+Workers put, set, read, hold, change, replace, lease and evict objects in slabs, segments and
+files of shared memory too small for them all, so that some go to disk and back, and in plain
+directories in shared memory and on disk. All but one of them get killed with -9 in the middle
+of their work and are replaced. What a worker acknowledged must be there, whole and right, until
+it is evicted or expires; whatever else is found must be whole, and of a killed writer. Every
+byte of shared memory must be explained, and nothing left at the end: no descriptors, mappings,
+private memory or files. Ends with a table, and exit code 1 if anything was wrong.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
 import random
 import secrets
 import sys
 import tempfile
+import warnings
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -26,47 +28,66 @@ from audit import Medium
 from crew import Crew
 from ledger import Ledger
 from soak import Soak
-from watch import OBJECTS
+from summary import show_progress, summarize
+from worker import Subject
 
 from proxystore.connectors.file import FileConnector
+from proxystore.connectors.shm import ShmConnector
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - what is made there is private
+_MAX_NBYTES = 20_000_000
+# A writer may take what it reserved a moment after another has counted.
+_SLACK = 1.05
 
 
 def main() -> int:
     """Run the soak that the command line asks for; 1 if anything was wrong."""
     options = _options()
     rng = random.Random(options.seed)  # noqa: S311 - of choices, not of secrets
-    parents = {"disk": options.directory}
-    if _SHARED_MEMORY.is_dir():
-        parents["shared memory"] = _SHARED_MEMORY
+    warnings.simplefilter("ignore", RuntimeWarning)
     with ExitStack() as stack:
         media: list[Medium] = []
-        for title, parent in parents.items():
-            made = stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-", dir=parent))
-            connector = stack.enter_context(FileConnector(Path(made, OBJECTS)))
-            media.append(Medium(title, connector, Ledger(len(media), rng)))
+        for title, connector, most in _connectors(stack, options.directory):
+            stack.enter_context(connector)
+            media.append(Medium(title, connector, Ledger(len(media), connector.new_key, rng), most))
         urls = [medium.connector.url for medium in media]
         crew = Crew(urls, options.processes, options.between_kills, rng)
         stack.callback(crew.dismiss)
-        soak = Soak(media, crew, rng, _show if sys.stderr.isatty() else lambda _: None)
+        soak = Soak(media, crew, rng, show_progress if sys.stderr.isatty() else lambda _: None)
         try:
-            soak.run(options.minutes * 60)
+            soak.run(options.seconds)
         except KeyboardInterrupt:
             soak.violations.append("interrupted before its end")
-    _summarize(soak, options.seed)
-    return 1 if soak.violations else 0
+    summarize(soak, options.seed)
+    return 1 if soak.all_violations() else 0
+
+
+def _connectors(stack: ExitStack, disk: Path) -> Iterator[tuple[str, Subject, int | None]]:
+    """Each medium: a title, its owner, and how much it may take."""
+    parents = {"files on disk": disk}
+    if _SHARED_MEMORY.is_dir():
+        parents["files in shared memory"] = _SHARED_MEMORY
+        yield "shared memory", ShmConnector(max_nbytes=_MAX_NBYTES), int(_MAX_NBYTES * _SLACK)
+    for title, parent in parents.items():
+        made = stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-", dir=parent))
+        yield title, FileConnector(Path(made, "objects")), None
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="nox -s soak -- core",
+        prog="nox -s soak -- [core]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example: ./ci/nox -s soak -- core --minutes 60 --processes 8",
+        epilog="example: ./ci/nox -s soak -- 3600 --processes 8",
     )
     add = parser.add_argument
-    add("--minutes", type=_positive, default=10.0, help="how long to work (default: 10)")
+    add(
+        "seconds",
+        type=_positive,
+        nargs="?",
+        default=600.0,
+        help="how long to work (default: 600)",
+    )
     add("--processes", type=int, default=4, metavar="N", help="workers, at least 2 (default: 4)")
     add(
         "--between-kills",
@@ -100,39 +121,6 @@ def _positive(text: str) -> float:
     if not number > 0:
         raise argparse.ArgumentTypeError(f"{text} is not greater than 0")
     return number
-
-
-def _show(soak: Soak) -> None:
-    operations = f"{soak.done.total():,} operations, {soak.crew.kills} kills"
-    state = f"{soak.elapsed_s:.0f} s: {operations}, {len(soak.violations)} violations"
-    print(f"\r\x1b[K{state}", end="", file=sys.stderr, flush=True)
-
-
-def _summarize(soak: Soak, seed: int) -> None:
-    if sys.stderr.isatty():
-        print(file=sys.stderr)
-    kinds = ", ".join(f"{op.value} {count:,}" for op, count in soak.done.most_common())
-    print(f"soak of FileConnector, Python {platform.python_version()}, seed {seed}")
-    print(f"  {soak.elapsed_s:.0f} s, {soak.done.total():,} operations: {kinds}")
-    print(
-        f"  {soak.crew.kills} workers killed and replaced, {soak.unanswered} of them before they "
-        f"had answered"
-    )
-    for medium in soak.media:
-        print(
-            f"  {medium.title}: {medium.checked:,} objects found right in {soak.audits} audits, at "
-            f"most {medium.largest_nbytes / 1e6:.0f} MB; of killed writers {medium.orphans} "
-            f"temporaries collected, {medium.unknown} whole objects removed"
-        )
-    print(
-        f"  per worker at most {soak.most.descriptors} descriptors, {soak.most.mappings} mappings, "
-        f"{soak.most.private_nbytes / 1e6:.0f} MB of private memory"
-    )
-    for who, grown in soak.grown.items():
-        print(f"  {who} grew by {grown / 1e6:+.1f} MB of private memory")
-    print(f"{len(soak.violations)} violations")
-    for violation in soak.violations:
-        print(f"- {violation}")
 
 
 if __name__ == "__main__":

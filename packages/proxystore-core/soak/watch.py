@@ -5,26 +5,20 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
-__all__ = ["OBJECTS", "Usage", "growth"]
-
-OBJECTS = "soak-objects"
-"""Part of the path of every object, by which mappings of objects are known."""
+__all__ = ["Usage", "growth"]
 
 _PROC = Path("/proc/self")
 
 
-@dataclass(frozen=True)
-class Usage:
+class Usage(NamedTuple):
     """Of one process, at one moment; all 0 where there is no /proc."""
 
-    descriptors: int = 0
-    mappings: int = 0
-    """Of objects."""
-    private_nbytes: int = 0
+    descriptors: float = 0
+    mappings: float = 0
+    private_nbytes: float = 0
     """RssAnon: memory that no other process shares."""
 
     @classmethod
@@ -34,7 +28,7 @@ class Usage:
         status = dict(line.split(":", 1) for line in (_PROC / "status").read_text().splitlines())
         return cls(
             len(os.listdir(_PROC / "fd")),
-            (_PROC / "maps").read_text().count(OBJECTS),
+            (_PROC / "maps").read_text().count("\n"),
             int(status["RssAnon"].split()[0]) * 1024,
         )
 

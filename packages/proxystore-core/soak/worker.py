@@ -5,18 +5,26 @@ from __future__ import annotations
 import enum
 import signal
 import traceback
+import warnings
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from typing import Any
 
 from objects import make, token_of
 from watch import Usage
 
-from proxystore.connectors.file import FileConnector, FileKey
+from proxystore.abc import Key
+from proxystore.connectors.file import FileConnector
+from proxystore.connectors.load import connector_from_url
+from proxystore.connectors.shm import ShmConnector
 from proxystore.errors import KeyNotSetError
 
-__all__ = ["HELD", "WRITES", "Answer", "Failure", "Op", "Request", "work"]
+__all__ = ["HELD", "WRITES", "Answer", "Failure", "Op", "Request", "Subject", "work"]
+
+Subject = FileConnector | ShmConnector
+"""What is soaked."""
 
 HELD = 16
 """Views that a worker holds at most."""
@@ -46,7 +54,7 @@ class Request:
 
     op: Op
     medium: int = 0
-    name: str = ""
+    key: Key = ()
     token: int = 0
     ttl: float | None = None
 
@@ -58,15 +66,17 @@ class Failure:
     trace: str
 
 
-Answer = str | int | bool | Usage | Failure | None
-"""`PUT`: the name. Reads: the token, or `None`. `REPLACE`, `TOUCH`: whether there was one."""
+Answer = Key | int | bool | Usage | Failure | None
+"""`PUT`: the key. Reads: the token, or `None`. `REPLACE`, `TOUCH`: whether there was one."""
 
 
 def work(connection: Connection, urls: list[str]) -> None:
     """Answer requests until the other end of ``connection`` is closed."""
     # Ctrl-C is for the process that asks; this one ends when nobody asks any more.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    worker = _Worker([FileConnector.from_url(url) for url in urls])
+    # They go to disk, one warning each says, as they should.
+    warnings.simplefilter("ignore", RuntimeWarning)
+    worker = _Worker([connector_from_url(url) for url in urls])
     with suppress(EOFError, ConnectionError):
         while True:
             connection.send(_attempt(worker, connection.recv()))
@@ -79,8 +89,9 @@ def _attempt(worker: _Worker, request: Request) -> Answer:
         return Failure(traceback.format_exc())
 
 
+# Any: connectors of either kind, with keys of their own.
 class _Worker:
-    def __init__(self, media: list[FileConnector]) -> None:
+    def __init__(self, media: list[Any]) -> None:
         self._media = media
         self._held: deque[tuple[int, bytes | bytearray | memoryview]] = deque(maxlen=HELD)
 
@@ -89,11 +100,12 @@ class _Worker:
             return Usage.of_this_process()
         return self._use(self._media[request.medium], request)
 
-    def _use(self, medium: FileConnector, request: Request) -> Answer:
-        key = FileKey(request.name)
+    def _use(self, medium: Any, request: Request) -> Answer:
+        key = request.key
         match request.op:
             case Op.PUT:
-                return medium.put(make(request.token), ttl=request.ttl).filename
+                made: Key = medium.put(make(request.token), ttl=request.ttl)
+                return made
             case Op.SET:
                 medium.set(key, make(request.token), ttl=request.ttl)
             case Op.REPLACE:
@@ -102,14 +114,14 @@ class _Worker:
                 except KeyNotSetError:
                     return False
             case Op.TOUCH:
-                return medium.touch(key, request.ttl)
+                return bool(medium.touch(key, request.ttl))
             case Op.EVICT:
                 medium.evict(key)
             case _:
                 return self._read(medium, key, request.op)
         return True
 
-    def _read(self, medium: FileConnector, key: FileKey, op: Op) -> int | None:
+    def _read(self, medium: Any, key: Key, op: Op) -> int | None:
         view = medium.get(key)
         if view is None:
             return None
