@@ -17,7 +17,8 @@ __all__ = ["NO_LOCKS", "lock", "try_lock", "unlock"]
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
 """Error numbers of a file system without locks (Lustre without ``flock``, some FUSE)."""
 
-_POLL_SECONDS = 0.0005
+# Hundreds that all looked again at once would leave no time to who has the lock.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.02
 
 
 def try_lock(fd: int, *, shared: bool = False) -> bool:
@@ -40,12 +41,13 @@ def lock(fd: int, timeout: float, *, shared: bool = False) -> None:
         TimeoutError: Somebody held the lock all that time.
         OSError: The file system has no locks (`NO_LOCKS`).
     """
-    deadline = time.monotonic() + timeout
+    deadline, pause = time.monotonic() + timeout, _FIRST_PAUSE
     while not try_lock(fd, shared=shared):
         # flock has no timeout of its own, and a stopped holder must not stop everybody.
         if time.monotonic() >= deadline:
             raise TimeoutError(errno.ETIMEDOUT, f"Locked by another process for {timeout:g} s")
-        time.sleep(_POLL_SECONDS)
+        time.sleep(pause * (0.5 + time.monotonic_ns() % 1024 / 1024))
+        pause = min(1.5 * pause, _LONGEST_PAUSE)
 
 
 def unlock(fd: int) -> None:
