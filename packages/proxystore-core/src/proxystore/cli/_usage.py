@@ -12,7 +12,14 @@ from typing import NamedTuple
 
 from proxystore.cli._table import print_table, size
 from proxystore.connectors.file import MediumInfo, list_media
-from proxystore.connectors.shm import Census, Use, census_of, mappings, media_folder
+from proxystore.connectors.shm import (
+    Census,
+    Use,
+    census_of,
+    mappings,
+    media_folder,
+    removed_nbytes,
+)
 from proxystore.errors import MediumGoneError
 
 __all__ = ["TOP", "print_usage", "top", "top_arguments"]
@@ -83,7 +90,7 @@ def print_usage() -> None:
     uses: Counter[Use] = Counter()
     for _, census, _ in shown:
         uses += census.uses
-    uses[Use.REMOVED] += _removed_nbytes()
+    uses[Use.REMOVED] += removed_nbytes(media_folder())
     rows = [(use.value, size(uses[use]), str(uses[use])) for use in Use if uses[use]]
     room = _room()
     ours = uses.total()
@@ -122,11 +129,6 @@ def _media() -> list[_Shown]:
             with suppress(MediumGoneError):
                 found.append(_Shown(info, census_of(info.path), sorted(pids[info.path])))
     return found
-
-
-def _removed_nbytes() -> int:
-    by_inode = {each.inode: each.nbytes for each in mappings(media_folder()) if each.removed}
-    return sum(by_inode.values())
 
 
 def _room() -> tuple[int, int] | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
-from proxystore.abc import Acknowledgement, Capability, Connector, Medium
+from proxystore.abc import Acknowledgement, Capability
 from proxystore.connectors._file.address import Address, acknowledgement
+from proxystore.connectors._file.addressed import AddressedConnector
 from proxystore.connectors._file.attachment import Attachment
 from proxystore.connectors._file.directory import Directory
 from proxystore.connectors._file.media import private_directory
@@ -38,6 +39,7 @@ _CAPABILITIES = frozenset({
     Capability.LEASABLE,
     Capability.RANGED,
     Capability.REPLACEABLE,
+    Capability.WAITABLE,
 })
 
 
@@ -59,7 +61,7 @@ class FileEntry(NamedTuple):
     """Seconds since the epoch; `None`: never."""
 
 
-class FileConnector(Connector[FileKey]):
+class FileConnector(AddressedConnector[FileKey]):
     """Keeps each object in a file of its own, seen by every process that sees the directory.
 
     Whoever creates the directory owns it, in that process, and clears it on
@@ -94,6 +96,7 @@ class FileConnector(Connector[FileKey]):
     """
 
     key_type: ClassVar[type] = FileKey
+    scheme: ClassVar[str] = "file"
 
     def __init__(
         self,
@@ -133,63 +136,19 @@ class FileConnector(Connector[FileKey]):
         self._set_up(Attachment(address, directory, clear=clear))
 
     def _set_up(self, attachment: Attachment) -> None:
-        self._attachment = attachment
-        self._address = attachment.address
+        super()._set_up(attachment)
         self._objects = Objects(attachment)
 
-    def __repr__(self) -> str:
-        return repr(self._attachment)
-
-    @property
-    def url(self) -> str:
-        """The canonical URL, from which `from_url` makes an equal connector elsewhere."""
-        return self._address.to_url()
-
-    @classmethod
-    def from_url(cls, url: str) -> Self:
-        """A connector to the directory that ``url`` names, which it does not own.
-
-        Opens nothing: an absent directory shows on first use.
-
-        Raises:
-            ConfigError: ``url`` is not ``file:///path``, or names an unknown option.
-        """
-        return cls._attached(Address.from_url(url))
-
-    def config(self) -> dict[str, Any]:
-        return self._address.to_config()
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """As `Connector.from_config`. Opens nothing: an absent directory shows on first use.
-
-        Raises:
-            ConfigError: An option has an unknown name or a wrong value.
-        """
-        return cls._attached(Address.from_config(config))
-
-    @classmethod
-    def _attached(cls, address: Address) -> Self:
-        made = cls.__new__(cls)
-        made._set_up(Attachment(address.completed()))
-        return made
+    def _let_go(self) -> None:
+        self._objects.let_go()
 
     @property
     def capabilities(self) -> frozenset[Capability]:
         return _CAPABILITIES
 
     @property
-    def medium(self) -> Medium:
-        return Medium.DISK if self._address.node is None else Medium.SHARED_MEMORY
-
-    @property
     def acknowledges(self) -> Acknowledgement:
-        return self._address.acknowledge
-
-    @property
-    def is_owner(self) -> bool:
-        """Whether this connector owns its directory, in this process."""
-        return self._attachment.is_owner
+        return self._attachment.address.acknowledge
 
     def put(self, payload: Payload, *, ttl: float | None = None) -> FileKey:
         return FileKey(self._objects.put(payload, ttl))
@@ -233,6 +192,17 @@ class FileConnector(Connector[FileKey]):
         """As `Connector.evict`. In a directory that is gone there is nothing to evict."""
         self._objects.evict(checked_id(key, FileKey))
 
+    def wait(self, key: FileKey, timeout: float | None = None) -> bool:
+        """As `Waitable.wait`. Wakes within a millisecond of a `set` on this host.
+
+        Elsewhere, as on a network file system, it looks again every second.
+
+        Raises:
+            MediumGoneError: The owner closed it.
+        """
+        name = checked_id(key, FileKey)
+        return self._objects.wait(name, lambda: self._objects.exists(name), timeout)
+
     def touch(self, key: FileKey, ttl: float | None) -> bool:
         return self._objects.touch(checked_id(key, FileKey), ttl)
 
@@ -254,7 +224,3 @@ class FileConnector(Connector[FileKey]):
             ConnectorUnavailableError: The directory cannot be read or is gone.
         """
         return self._objects.gc()
-
-    def close(self, *, clear: bool | None = None) -> None:
-        """As `Connector.close`. Only an owner made with ``clear=True`` clears by default."""
-        self._attachment.close(clear=clear)

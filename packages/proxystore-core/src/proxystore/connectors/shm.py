@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial, wraps
-from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar
+from typing import ClassVar, Concatenate, ParamSpec, TypeVar
 
-from proxystore.abc import Acknowledgement, Capability, Connector, Medium
-from proxystore.connectors._file.address import Address
+from proxystore.abc import Acknowledgement, Capability, Medium
+from proxystore.connectors._file.addressed import AddressedConnector
 from proxystore.connectors._file.attachment import Attachment
 from proxystore.connectors._file.failures import FULL, explained
 from proxystore.connectors._file.media import media_folder
+from proxystore.connectors._file.reading import UNMAPPABLE
 from proxystore.connectors._file.sweep import Collected
 from proxystore.connectors._shm.batch import put_rest, put_small, read_small
-from proxystore.connectors._shm.census import Census, Mapped, Use, census_of, mappings, take_census
+from proxystore.connectors._shm.census import Census, Use, census_of, take_census
 from proxystore.connectors._shm.keys import ShmEntry, ShmKey, moved_name, place_of, place_of_moved
+from proxystore.connectors._shm.mapped import Mapped, mappings, removed_nbytes
 from proxystore.connectors._shm.opening import owned
-from proxystore.connectors._shm.slab import Slab, boot_ns
+from proxystore.connectors._shm.slab import Slab
 from proxystore.connectors._shm.slabs import LARGEST_SLOT, Place, Slabs
 from proxystore.connectors._shm.spill import SpillingObjects
 from proxystore.connectors.keys import fresh_id
 from proxystore.connectors.options import check_range, checked_ttl
 from proxystore.errors import InvalidKeyError, KeyAlreadySetError, KeyNotSetError, MediumGoneError
+from proxystore.host.clocks import boot_ns
 from proxystore.payload import BytesLike, Payload, payload_nbytes
 
 __all__ = [
@@ -35,6 +38,7 @@ __all__ = [
     "census_of",
     "mappings",
     "media_folder",
+    "removed_nbytes",
 ]
 
 P = ParamSpec("P")
@@ -60,6 +64,7 @@ def _in_present_directory(
         try:
             return operation(self, *args, **kwargs)
         except MediumGoneError:
+            self._let_go()
             if not self._attachment.leave():
                 raise
         except OSError as error:
@@ -69,7 +74,7 @@ def _in_present_directory(
     return tried
 
 
-class ShmConnector(Connector[ShmKey]):
+class ShmConnector(AddressedConnector[ShmKey]):
     """Keeps objects in the shared memory of this node, for this user's processes.
 
     What `Store` uses that is given no connector. A small object, up to 64 KiB,
@@ -105,73 +110,27 @@ class ShmConnector(Connector[ShmKey]):
     """
 
     key_type: ClassVar[type] = ShmKey
+    scheme: ClassVar[str] = "shm"
 
     def __init__(self, *, max_nbytes: int | None = None, collect: bool = True) -> None:
         self._set_up(owned(max_nbytes, collect=collect))
 
     def _set_up(self, attachment: Attachment) -> None:
-        self._attachment = attachment
+        super()._set_up(attachment)
         self._objects = SpillingObjects(attachment)
         self._slabs: Slabs | None = None
-
-    def __repr__(self) -> str:
-        return f"<ShmConnector {self.url}>"
-
-    # --- Where it is ------------------------------------------------------------
-
-    @property
-    def url(self) -> str:
-        """The canonical URL, from which `from_url` makes an equal connector elsewhere."""
-        return self._attachment.address.to_url("shm")
-
-    @classmethod
-    def from_url(cls, url: str) -> Self:
-        """A connector to the objects at ``url``, which it does not own. Opens nothing yet.
-
-        Raises:
-            ConfigError: ``url`` is not ``shm:///directory``, or names an unknown option.
-        """
-        return cls._attached(Address.from_url(url, "shm"))
-
-    def config(self) -> dict[str, Any]:
-        return self._attachment.address.to_config()
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """As `Connector.from_config`. Opens nothing yet.
-
-        Raises:
-            ConfigError: An option has an unknown name or a wrong value.
-        """
-        return cls._attached(Address.from_config(config))
-
-    @classmethod
-    def _attached(cls, address: Address) -> Self:
-        made = cls.__new__(cls)
-        made._set_up(Attachment(address.completed()))
-        return made
 
     @property
     def capabilities(self) -> frozenset[Capability]:
         return _CAPABILITIES
 
     @property
-    def medium(self) -> Medium:
-        on_disk = self._attachment.address.node is None
-        return Medium.DISK if on_disk else Medium.SHARED_MEMORY
-
-    @property
     def acknowledges(self) -> Acknowledgement:
         return Acknowledgement.PROCESS
 
-    @property
-    def is_owner(self) -> bool:
-        """Whether this connector owns the objects, in this process."""
-        return self._attachment.is_owner
-
-    def close(self, *, clear: bool | None = None) -> None:
-        """As `Connector.close`. Only the owner's clears."""
-        self._attachment.close(clear=clear)
+    def _let_go(self) -> None:
+        self._objects.let_go()
+        self._slabs = None
 
     # --- Objects ----------------------------------------------------------------
 
@@ -272,12 +231,8 @@ class ShmConnector(Connector[ShmKey]):
         Raises:
             MediumGoneError: The owner closed it.
         """
-        # Imported here: most programs do not wait, and ctypes takes 5 ms.
-        from proxystore.host.arrivals import wait_for
-
         place_of(key)
-        directory = self._attachment.directory()
-        return wait_for(directory.fd, key.name, lambda: self.exists(key), timeout)
+        return self._objects.wait(key.name, lambda: self.exists(key), timeout)
 
     # --- Changes ------------------------------------------------------------------
 
@@ -355,13 +310,15 @@ class ShmConnector(Connector[ShmKey]):
         Raises:
             ConnectorUnavailableError: The directory cannot be read or is gone.
         """
-        collected = self._objects.gc()
         slabs = self._open_slabs()
         expired, nbytes = slabs.collect()
         with slabs.changing:
             for name in self._objects.moved():
-                if not slabs.holds_moved(place_of_moved(name)):
+                place = place_of_moved(name)
+                if place is None or not slabs.holds_moved(place):
                     self._objects.evict(name)
+        # Last: what was evicted just now waits to be filled again.
+        collected = self._objects.gc()
         return Collected(collected.orphans, collected.expired + expired, collected.nbytes + nbytes)
 
     # --- Inside -------------------------------------------------------------------
@@ -371,7 +328,7 @@ class ShmConnector(Connector[ShmKey]):
             return self._open_slabs().put(payload, nbytes, expiry)
         except OSError as error:
             # Where there is no room for a slab, there may be for a file: or on disk.
-            if error.errno not in FULL:
+            if error.errno not in FULL | UNMAPPABLE:
                 raise
         return None
 

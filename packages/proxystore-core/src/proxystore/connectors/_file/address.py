@@ -33,14 +33,17 @@ class Address(NamedTuple):
     node: Node | None = None
     """The one node that has the directory in its memory; `None` for a disk."""
     acknowledge: Acknowledgement = Acknowledgement.PROCESS
+    scheme: str = "file"
+    """Of its URL: which connector it is for."""
 
     def to_config(self) -> dict[str, Any]:
         """`path` and what differs from the defaults, as plain values."""
         return {"store_dir": self.path, **self._options()}
 
-    def to_url(self, scheme: str = "file") -> str:
+    def to_url(self) -> str:
         """The same as the shortest URL; each address has exactly one."""
-        return f"{scheme}://{quote(os.fsencode(self.path))}{query_from_options(self._options())}"
+        path, query = quote(os.fsencode(self.path)), query_from_options(self._options())
+        return f"{self.scheme}://{path}{query}"
 
     def _options(self) -> dict[str, str]:
         options = {}
@@ -63,17 +66,16 @@ class Address(NamedTuple):
         return self._replace(node=this_node()) if in_memory else self
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
+    def from_config(cls, config: Mapping[str, Any], scheme: str = "file") -> Self:
         """The address that gave ``config``.
 
         Raises:
             ConfigError: A name or value is wrong; a near one is named.
         """
-        check_options("file", config, _OPTIONS)
+        check_options(scheme, config, _OPTIONS)
         if not isinstance(config.get("store_dir"), (str, os.PathLike)):
-            raise ConfigError("a config of connector 'file'", "it needs the path 'store_dir'")
-        path = os.fspath(config["store_dir"])
-        return cls._checked(path, config.get("node"), config.get("acknowledge", "process"))
+            raise ConfigError(f"a config of connector {scheme!r}", "it needs the path 'store_dir'")
+        return cls._checked(os.fspath(config["store_dir"]), config, scheme)
 
     @classmethod
     def from_url(cls, url: str, scheme: str = "file") -> Self:
@@ -88,17 +90,20 @@ class Address(NamedTuple):
             raise ConfigError(f"URL {url!r}", expected)
         options = options_from_query(scheme, parts.query, dict.fromkeys(_URL_OPTIONS, str))
         path = os.fsdecode(unquote_to_bytes(parts.path))
-        return cls._checked(path, options.get("node"), options.get("acknowledge", "process"))
+        return cls._checked(path, options, scheme)
 
+    # Any: options as they are in a config.
     @classmethod
-    def _checked(cls, path: str, node: str | None, acknowledge: str) -> Self:
+    def _checked(cls, path: str, options: Mapping[str, Any], scheme: str) -> Self:
+        node = options.get("node")
         if not os.path.isabs(path) or "\0" in path:
             raise ConfigError(f"directory {path!r}", "a config or URL needs an absolute path")
         try:
             parsed = None if node is None else Node.parse(node)
         except ValueError as error:
             raise ConfigError(f"option node={node!r}", str(error)) from error
-        return cls(os.path.normpath(path), parsed, acknowledgement(acknowledge))
+        level = acknowledgement(options.get("acknowledge", Acknowledgement.PROCESS))
+        return cls(os.path.normpath(path), parsed, level, scheme)
 
 
 def acknowledgement(value: Acknowledgement | str) -> Acknowledgement:

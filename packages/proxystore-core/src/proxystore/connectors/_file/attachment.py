@@ -28,9 +28,6 @@ class Attachment:
         self._clear = clear
         self._closed = False
 
-    def __repr__(self) -> str:
-        return f"<FileConnector {self.address.to_url()}>"
-
     @property
     def is_owner(self) -> bool:
         """Whether the directory is owned, in this process."""
@@ -90,7 +87,7 @@ class Attachment:
             ClosedError: It was.
         """
         if self._closed:
-            raise ClosedError(repr(self))
+            raise ClosedError(f"Connector {self.address.to_url()}")
 
     def _attach(self) -> Directory:
         self.require_open()

@@ -6,13 +6,15 @@ import atexit
 import errno
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Self
 
 from proxystore.connectors._file.failures import explained, gone
-from proxystore.connectors._file.layout import LOCK, OWNER, SPILLED, is_ours
+from proxystore.connectors._file.layout import LOCK, MEDIUM, OWNER, SPILLED, is_ours
+from proxystore.connectors._file.lease import Clock
 from proxystore.connectors._file.removal import remove
 from proxystore.directories import open_checked
 from proxystore.errors import (
@@ -21,6 +23,7 @@ from proxystore.errors import (
     NotOwnerError,
     UnsafeDirectoryError,
 )
+from proxystore.host.clocks import boot_ns
 from proxystore.host.filesystems import filesystem_of, is_local, is_memory
 from proxystore.host.forks import remake_in_child
 from proxystore.host.locks import lock, try_lock, unlock
@@ -33,6 +36,7 @@ _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 # What rmdir says of a directory that holds files of others, or that is not ours to remove.
 _KEPT = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EBUSY})
+_NO_LINK = frozenset({errno.ENOENT, errno.EINVAL})
 
 
 class Directory:
@@ -49,7 +53,7 @@ class Directory:
         fd: The open directory, which becomes this object's to close.
     """
 
-    __slots__ = ("__weakref__", "_owner_fds", "fd", "is_in_memory", "is_mappable", "path")
+    __slots__ = ("__weakref__", "_owner_fds", "clock", "fd", "is_in_memory", "is_mappable", "path")
 
     def __init__(self, path: str, fd: int) -> None:
         self.path, self.fd = path, fd
@@ -60,6 +64,9 @@ class Directory:
         """Whether the objects live in the memory of this node."""
         self.is_mappable = is_local(kind)
         """Whether files can be mapped without fear of a server going away."""
+        is_of_this_boot = self.is_in_memory or self._link(MEDIUM) is not None
+        self.clock: Clock = boot_ns if is_of_this_boot else time.time_ns
+        """Of leases: where only this node looks, nobody can set it back."""
 
     def __del__(self) -> None:
         self.disown()
@@ -233,9 +240,14 @@ class Directory:
     @property
     def spilled(self) -> str | None:
         """Path of the directory that has what does not fit into this one; `None` without."""
+        return self._link(SPILLED)
+
+    def _link(self, name: str) -> str | None:
         try:
-            return os.readlink(SPILLED, dir_fd=self.fd)
-        except FileNotFoundError:
+            return os.readlink(name, dir_fd=self.fd)
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
             return None
 
     def clear(self) -> None:

@@ -2,8 +2,8 @@
 
 A leased object has the sticky bit, which means nothing on a file, and its
 modification time is its expiry. So the lease appears with the object in one
-step, and the `fstat` of each read tells. Times are of the wall clock, in
-nanoseconds, for several processes compare them.
+step, and the `fstat` of each read tells. Times are in nanoseconds of the clock
+of the directory (`Directory.clock`), on which all its processes agree.
 """
 
 from __future__ import annotations
@@ -11,19 +11,25 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections.abc import Callable
+from typing import TypeAlias
 
 from proxystore.connectors.options import checked_ttl
 
 __all__ = [
-    "expiry",
+    "Clock",
     "expiry_after",
     "generation",
     "is_expired",
     "is_leased",
     "lease",
     "release",
+    "remaining",
     "renew",
 ]
+
+Clock: TypeAlias = Callable[[], int]
+"""Tells the nanoseconds since some moment."""
 
 _PLAIN = 0o600
 _LEASED = stat.S_ISVTX | _PLAIN
@@ -36,17 +42,17 @@ def is_leased(status: os.stat_result) -> bool:
     return bool(status.st_mode & stat.S_ISVTX)
 
 
-def is_expired(status: os.stat_result) -> bool:
+def is_expired(status: os.stat_result, clock: Clock) -> bool:
     """Whether the object counts as absent now."""
-    return bool(status.st_mode & stat.S_ISVTX) and status.st_mtime_ns <= time.time_ns()
+    return bool(status.st_mode & stat.S_ISVTX) and status.st_mtime_ns <= clock()
 
 
-def expiry(status: os.stat_result) -> float | None:
-    """When the object ends, in seconds since the epoch; `None`: never."""
-    return status.st_mtime if is_leased(status) else None
+def remaining(status: os.stat_result, clock: Clock) -> float | None:
+    """Seconds until the object ends; `None`: never."""
+    return (status.st_mtime_ns - clock()) / 1e9 if is_leased(status) else None
 
 
-def expiry_after(ttl: float | None) -> int | None:
+def expiry_after(ttl: float | None, clock: Clock) -> int | None:
     """When an object of this time to live ends, if it begins now.
 
     Raises:
@@ -54,7 +60,7 @@ def expiry_after(ttl: float | None) -> int | None:
     """
     ttl = checked_ttl(ttl)
     # The smaller in seconds first: infinity is no integer of nanoseconds.
-    return None if ttl is None else int(min(time.time() + ttl, _LATEST) * 1e9)
+    return None if ttl is None else int(min(clock() / 1e9 + ttl, _LATEST) * 1e9)
 
 
 def lease(fd: int, expires_ns: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from itertools import islice
 
 from proxystore.connectors._file.directory import Directory
 from proxystore.connectors._file.failures import explained
@@ -17,7 +16,7 @@ from proxystore.errors import (
 )
 from proxystore.host.filesystems import filesystem_of, is_memory
 
-__all__ = ["collect_dead", "media_folder", "media_paths", "private_directory"]
+__all__ = ["collect_dead", "make_private", "media_folder", "media_paths", "private_directory"]
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - what is made there is private and checked
 _MIN_FREE_NBYTES = 32 << 20
@@ -41,8 +40,7 @@ def private_directory(*, collect: bool = True) -> Directory:
     """
     try:
         parent = _parent(_shared_memory() or _temporary())
-        os.makedirs(parent, mode=0o700, exist_ok=True)
-        os.close(open_checked(parent))
+        make_private(parent)
         if collect:
             _collect_all_dead(parent)
     except OSError as error:
@@ -58,6 +56,18 @@ def private_directory(*, collect: bool = True) -> Directory:
         f"{_ATTEMPTS} new directories in it were taken by others at once",
         "See what else this user runs there.",
     )
+
+
+def make_private(path: str) -> None:
+    """See to a directory at ``path`` that belongs to this user alone.
+
+    Raises:
+        UnsafeDirectoryError: Somebody else made it, or it is a link, or no directory.
+        OSError: The system refused.
+    """
+    with suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    os.close(open_checked(path))
 
 
 def media_folder() -> str:
@@ -102,10 +112,11 @@ def _shared_memory() -> str | None:
 
 
 def _collect_all_dead(parent: str) -> None:
-    with os.scandir(parent) as entries:
-        paths = [entry.path for entry in islice(entries, _MAX_COLLECTED)]
-    for path in paths:
-        collect_dead(path)
+    # From anywhere: the first ones may all be of the living.
+    names, start = sorted(os.listdir(parent)), fresh_id()
+    names.sort(key=lambda name: name < start)
+    for name in names[:_MAX_COLLECTED]:
+        collect_dead(os.path.join(parent, name))
 
 
 def collect_dead(path: str) -> bool:

@@ -15,13 +15,13 @@ from proxystore.connectors._file.directory import Directory
 from proxystore.connectors._file.failures import explained
 from proxystore.connectors._file.layout import MOVED
 from proxystore.connectors._file.lease import (
-    expiry,
     expiry_after,
     generation,
     is_expired,
     is_leased,
     lease,
     release,
+    remaining,
     renew,
 )
 from proxystore.connectors._file.reading import read_part
@@ -64,6 +64,7 @@ def _in_present_directory(
         try:
             return operation(self, *args, **kwargs)
         except MediumGoneError:
+            self.let_go()
             if not self._attachment.leave():
                 raise
         return operation(self, *args, **kwargs)
@@ -90,6 +91,10 @@ class Objects:
         # Set by the first lease: only then is there something to sweep.
         self._next_sweep: float | None = None
         self._recycling: Recycler | None = None
+
+    def let_go(self) -> None:
+        """Keep nothing of a directory that is closed or gone."""
+        self._recycling = None
 
     @_in_present_directory
     def put(self, payload: Payload, ttl: float | None) -> str:
@@ -173,6 +178,13 @@ class Objects:
         """As `Connector.exists`."""
         return self.status(name) is not None
 
+    def wait(self, name: str, is_there: Callable[[], bool], timeout: float | None) -> bool:
+        """As `Waitable.wait`, for what ``is_there`` looks for once ``name`` came."""
+        # Imported here: most programs do not wait, and ctypes takes 5 ms.
+        from proxystore.host.arrivals import wait_for
+
+        return wait_for(self._attachment.directory().fd, name, is_there, timeout)
+
     def evict(self, name: str) -> None:
         """As `Connector.evict`. In a directory that is gone there is nothing to evict."""
         directory = self._attachment.directory()
@@ -189,7 +201,7 @@ class Objects:
     def touch(self, name: str, ttl: float | None) -> bool:
         """As `Leasable.touch`."""
         directory = self._attachment.directory()
-        expires_ns = expiry_after(ttl)
+        expires_ns = expiry_after(ttl, directory.clock)
         try:
             with directory.changing():
                 if _status(directory, name) is None:
@@ -250,7 +262,7 @@ class Objects:
         self, directory: Directory, temporary: Temporary, payload: Payload, ttl: float | None
     ) -> None:
         temporary.write(payload)
-        expires_ns = expiry_after(ttl)
+        expires_ns = expiry_after(ttl, directory.clock)
         if expires_ns is not None:
             if self._next_sweep is None:
                 # The lock first: to evict a leased object takes it, and must not need room.
@@ -317,14 +329,16 @@ def _status(directory: Directory, name: str) -> os.stat_result | None:
         status = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
     except FileNotFoundError:
         return None
-    return None if is_expired(status) else status
+    return None if is_expired(status, directory.clock) else status
 
 
 def _entries(directory: Directory) -> Iterator[Described]:
     try:
         for name, status in objects(directory):
             created = status.st_ctime if is_leased(status) else status.st_mtime
-            yield Described(name, status.st_size, created, expiry(status))
+            left = remaining(status, directory.clock)
+            expires = None if left is None else time.time() + left
+            yield Described(name, status.st_size, created, expires)
     except OSError as error:
         raise explained(error, directory.path) from error
 
@@ -349,7 +363,7 @@ def _read(
     directory: Directory, fd: int, offset: int, length: int | None
 ) -> tuple[BytesLike, int] | None:
     status = os.fstat(fd)
-    if is_expired(status):
+    if is_expired(status, directory.clock):
         return None
     nbytes = max(0, status.st_size - offset)
     if length is not None:

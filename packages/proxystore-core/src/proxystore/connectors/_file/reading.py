@@ -7,15 +7,21 @@ import mmap
 import os
 import resource
 import sys
+from functools import cache
+from weakref import WeakSet
 
-__all__ = ["MAP_MORE_THAN", "read_part"]
+__all__ = ["MAP_MORE_THAN", "UNMAPPABLE", "read_part"]
 
 MAP_MORE_THAN = 65536
 """Bytes up to which a copy is cheaper than a mapping and its page faults (7 us
 against 14 us at 32 KiB, even at 64 KiB; measured on tmpfs and ext4)."""
 
-# Limits on descriptors, mappings or memory, and file systems that cannot map.
-_UNMAPPABLE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENODEV})
+UNMAPPABLE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENODEV})
+"""Error numbers of limits on descriptors, mappings or memory, and of what cannot be mapped."""
+
+_MAPPINGS = "/proc/sys/vm/max_map_count"
+_USUAL_MAPPINGS = 65530
+_views: WeakSet[mmap.mmap] = WeakSet()
 
 
 def read_part(fd: int, offset: int, nbytes: int, *, mappable: bool) -> bytearray | memoryview:
@@ -33,6 +39,9 @@ def read_part(fd: int, offset: int, nbytes: int, *, mappable: bool) -> bytearray
 
 
 def _map(fd: int, offset: int, nbytes: int) -> memoryview | None:
+    # Without mappings there is no memory either, nor threads: half of them are for others.
+    if len(_views) >= _most_mappings() // 2:
+        return None
     ahead = offset % mmap.ALLOCATIONGRANULARITY
     start, length = offset - ahead, nbytes + ahead
     try:
@@ -43,10 +52,20 @@ def _map(fd: int, offset: int, nbytes: int) -> memoryview | None:
         else:
             mapping = mmap.mmap(fd, length, access=mmap.ACCESS_COPY, offset=start)
     except OSError as error:
-        if error.errno not in _UNMAPPABLE:
+        if error.errno not in UNMAPPABLE:
             raise
         return None
+    _views.add(mapping)
     return memoryview(mapping)[ahead:] if ahead else memoryview(mapping)
+
+
+@cache
+def _most_mappings() -> int:
+    try:
+        with open(_MAPPINGS, encoding="ascii") as file:
+            return int(file.read())
+    except FileNotFoundError:
+        return _USUAL_MAPPINGS
 
 
 def _descriptors_run_short(fd: int) -> bool:

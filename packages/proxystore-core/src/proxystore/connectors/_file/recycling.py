@@ -66,7 +66,7 @@ class Segment:
         The caller holds the exclusive lock: nobody else maps the file.
 
         Raises:
-            OSError: There is no room.
+            OSError: There is no room; or one of `UNMAPPABLE`, with the file of that size.
         """
         if nbytes != self.nbytes:
             self.nbytes = -1
@@ -82,10 +82,6 @@ class Segment:
             end = position + len(part)
             self._view[position:end] = part
             position = end
-        # A store to memory changes no time, by which readers tell generations apart;
-        # and the kernel's own clock stands still for milliseconds.
-        now = time.time_ns()
-        os.utime(self.fd, ns=(now, now))
 
 
 class Recycler:
@@ -152,6 +148,7 @@ class Recycler:
         Returns:
             Bytes removed.
         """
+        self._forget_removed()
         found = sorted(self._free(), key=lambda entry: entry[1].st_ctime_ns)
         kept = sum(_nbytes(status) for _, status in found)
         removed = 0
@@ -161,6 +158,13 @@ class Recycler:
             with suppress(FileNotFoundError):
                 removed += remove(self.directory.fd, name, in_memory=True)
         return removed
+
+    def _forget_removed(self) -> None:
+        """Let go of files that others removed: they take memory as long as they are open."""
+        with self._lock:
+            for name, segment in list(self._segments.items()):
+                if not os.fstat(segment.fd).st_nlink:
+                    del self._segments[name]
 
     def _known(self, nbytes: int) -> list[str]:
         """Those that this process has mapped, and that may have been evicted since."""

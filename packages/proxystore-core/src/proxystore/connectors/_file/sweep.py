@@ -15,10 +15,10 @@ from proxystore.connectors._file.lease import is_expired
 from proxystore.connectors._file.removal import remove
 from proxystore.host.locks import try_lock
 
-__all__ = ["ORPHAN_SECONDS", "Collected", "collect", "objects", "remove_if_expired"]
+__all__ = ["Collected", "collect", "is_old", "objects", "remove_if_expired"]
 
-ORPHAN_SECONDS = 60.0
-"""Age from which an unlocked temporary is an orphan; a writer locks its own at once."""
+# Age from which an unlocked temporary is an orphan; a writer locks its own at once.
+_ORPHAN_SECONDS = 60.0
 
 
 class Collected(NamedTuple):
@@ -45,7 +45,7 @@ def collect(directory: Directory) -> Collected:
         else:
             removed = (
                 is_object(entry.name)
-                and is_expired(status)
+                and is_expired(status, directory.clock)
                 and remove_if_expired(directory, entry.name)
             )
             expired += removed
@@ -53,10 +53,16 @@ def collect(directory: Directory) -> Collected:
     return Collected(orphans, expired, nbytes)
 
 
+def is_old(changed: float) -> bool:
+    """Whether what changed then, in seconds since the epoch, is no longer being made."""
+    # Long before now or after it: somebody may have set the clock back.
+    return abs(time.time() - changed) > _ORPHAN_SECONDS
+
+
 def objects(directory: Directory) -> Iterator[tuple[str, os.stat_result]]:
     """Name and status of each object that has not expired, in no order."""
     for entry, status in _files(directory):
-        if is_object(entry.name) and not is_expired(status):
+        if is_object(entry.name) and not is_expired(status, directory.clock):
             yield entry.name, status
 
 
@@ -64,7 +70,8 @@ def remove_if_expired(directory: Directory, name: str) -> bool:
     """Remove the object if its time to live is over, whatever others do with it now."""
     with directory.changing(), suppress(FileNotFoundError):
         # Asked again under the lock: it may have been renewed since.
-        if is_expired(os.stat(name, dir_fd=directory.fd, follow_symlinks=False)):
+        status = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
+        if is_expired(status, directory.clock):
             remove(directory.fd, name, in_memory=directory.is_in_memory)
             return True
     return False
@@ -79,7 +86,7 @@ def _files(directory: Directory) -> Iterator[tuple[os.DirEntry[str], os.stat_res
 
 
 def _remove_orphan(directory: Directory, name: str, status: os.stat_result) -> bool:
-    if time.time() - status.st_mtime < ORPHAN_SECONDS:
+    if not is_old(status.st_mtime):
         return False
     with suppress(FileNotFoundError):
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory.fd)

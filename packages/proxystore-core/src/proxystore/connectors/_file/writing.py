@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
@@ -12,6 +13,7 @@ from proxystore.connectors._file.directory import Directory
 from proxystore.connectors._file.failures import FULL
 from proxystore.connectors._file.layout import TEMPORARY
 from proxystore.connectors._file.lease import release
+from proxystore.connectors._file.reading import UNMAPPABLE
 from proxystore.connectors._file.recycling import RECYCLE_MORE_THAN, Recycler, Segment
 from proxystore.connectors.keys import fresh_id
 from proxystore.host.locks import try_lock, unlock
@@ -123,7 +125,20 @@ class Temporary:
             write_all(self.fd, payload)
         else:
             release(self.fd)
-            self._segment.refill(payload, self._nbytes)
+            self._refill(self._segment, payload)
+
+    def _refill(self, segment: Segment, payload: Payload) -> None:
+        try:
+            segment.refill(payload, self._nbytes)
+        except OSError as error:
+            if error.errno not in UNMAPPABLE:
+                raise
+            os.lseek(self.fd, 0, os.SEEK_SET)
+            write_all(self.fd, payload)
+        # A store to memory changes no time, by which readers tell generations apart;
+        # and the kernel's own clock stands still for milliseconds.
+        now = time.time_ns()
+        os.utime(self.fd, ns=(now, now))
 
     def move_to(self, name: str) -> None:
         """Become the file ``name``, in place of one that has that name."""

@@ -1,4 +1,4 @@
-"""What every byte of a directory in shared memory is for, and which processes map it."""
+"""What every byte of a directory in shared memory is for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import enum
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -14,14 +13,13 @@ from proxystore.connectors._file.directory import Directory
 from proxystore.connectors._file.failures import explained
 from proxystore.connectors._file.layout import FREE, MOVED, SLAB, TEMPORARY, is_object
 from proxystore.connectors._file.lease import is_expired
-from proxystore.connectors._shm.slab import Slab
 from proxystore.connectors._shm.slabs import Slabs
+from proxystore.errors import CorruptObjectError
 from proxystore.host.locks import try_lock
 
-__all__ = ["Census", "Mapped", "Use", "census_of", "mappings", "take_census"]
+__all__ = ["Census", "Use", "census_of", "take_census"]
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-_DELETED = " (deleted)"
 
 
 class Use(enum.Enum):
@@ -35,7 +33,8 @@ class Use(enum.Enum):
     VIEWED = "files of evicted objects that somebody views"
     WRITING = "objects being written"
     EXPIRED = "objects whose time to live is over"
-    REMOVED = "removed, and still mapped by a process"
+    DAMAGED = "damaged slabs, or of another version"
+    REMOVED = "removed, and still used by a process"
     OTHER = "locks, and files of others"
 
 
@@ -58,17 +57,6 @@ class Census(NamedTuple):
         return self.uses[Use.FREE_SLOTS] + self.uses[Use.WAITING]
 
 
-class Mapped(NamedTuple):
-    """A file that a process maps."""
-
-    pid: int
-    path: str
-    nbytes: int
-    removed: bool
-    """Whether the file has no name any more: its memory is free when nobody maps it."""
-    inode: int
-
-
 def take_census(directory: Directory) -> Census:
     """What is in ``directory`` now. Costs some 2 us a file, and 0.5 us a slot."""
     slabs = Slabs(directory)
@@ -78,10 +66,8 @@ def take_census(directory: Directory) -> Census:
         with suppress(FileNotFoundError):
             status = entry.stat(follow_symlinks=False)
             if entry.name.startswith(SLAB):
-                slab = slabs.slab_named(entry.name.removeprefix(SLAB))
-                if slab is not None:
-                    n_objects += _count_slab(slab, status, uses)
-                    continue
+                n_objects += _count_slab(slabs, entry.name, status, uses)
+                continue
             use = _use_of(directory, entry.name, status)
             uses[use] += _allocated(status)
             if stat.S_ISLNK(status.st_mode) and is_object(entry.name):
@@ -110,32 +96,6 @@ def census_of(path: str) -> Census:
         raise explained(error, path) from error
 
 
-def mappings(folder: str) -> Iterator[Mapped]:
-    """What processes of this user map of the files below ``folder``.
-
-    Nothing on systems without ``/proc``.
-    """
-    with suppress(FileNotFoundError):
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            # Ended meanwhile, or of somebody else.
-            with suppress(OSError), open(f"/proc/{pid}/maps", errors="surrogateescape") as maps:
-                for line in maps:
-                    found = _mapping(int(pid), line, folder)
-                    if found is not None:
-                        yield found
-
-
-def _mapping(pid: int, line: str, folder: str) -> Mapped | None:
-    # proc(5): start-end permissions offset device inode path
-    fields = line.rstrip("\n").split(maxsplit=5)
-    if len(fields) < 6 or not fields[5].startswith(folder + "/"):
-        return None
-    start, _, end = fields[0].partition("-")
-    path = fields[5].removesuffix(_DELETED)
-    nbytes = int(end, 16) - int(start, 16)
-    return Mapped(pid, path, nbytes, path != fields[5], int(fields[4]))
-
-
 def _use_of(directory: Directory, name: str, status: os.stat_result) -> Use:
     if not stat.S_ISREG(status.st_mode):
         return Use.OTHER
@@ -144,7 +104,7 @@ def _use_of(directory: Directory, name: str, status: os.stat_result) -> Use:
     if name.startswith(TEMPORARY):
         return Use.WRITING
     if is_object(name) or name.startswith(MOVED):
-        return Use.EXPIRED if is_expired(status) else Use.OBJECTS
+        return Use.EXPIRED if is_expired(status, directory.clock) else Use.OBJECTS
     return Use.OTHER
 
 
@@ -156,7 +116,15 @@ def _is_unused(directory: Directory, name: str) -> bool:
         os.close(fd)
 
 
-def _count_slab(slab: Slab, status: os.stat_result, uses: Counter[Use]) -> int:
+def _count_slab(slabs: Slabs, name: str, status: os.stat_result, uses: Counter[Use]) -> int:
+    try:
+        slab = slabs.slab_named(name.removeprefix(SLAB))
+    except CorruptObjectError:
+        uses[Use.DAMAGED] += _allocated(status)
+        return 0
+    if slab is None:
+        # Removed just now.
+        return 0
     sizes = [
         0 if slab.is_moved(slot, generation) else nbytes
         for slot, generation, nbytes, _ in slab.objects()

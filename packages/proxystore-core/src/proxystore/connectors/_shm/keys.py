@@ -66,7 +66,10 @@ def moved_name(place: Place) -> str:
     return f"{MOVED}{place.slab}-{place.slot}-{place.generation}"
 
 
-def place_of_moved(name: str) -> Place:
-    """The inverse of `moved_name`."""
-    slab, slot, generation = name.removeprefix(MOVED).rsplit("-", 2)
-    return Place(slab, int(slot), int(generation))
+def place_of_moved(name: str) -> Place | None:
+    """The inverse of `moved_name`; `None` for a name that it never gave."""
+    slab, dash, numbers = name.removeprefix(MOVED).rpartition("-")
+    slab, _, slot = slab.rpartition("-")
+    if not (dash and is_id(slab) and slot.isdecimal() and numbers.isdecimal()):
+        return None
+    return Place(slab, int(slot), int(numbers))

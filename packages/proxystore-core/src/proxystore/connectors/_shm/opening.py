@@ -32,7 +32,8 @@ def owned(max_nbytes: int | None, *, collect: bool) -> Attachment:
     else:
         _tell_of_disk(os.path.dirname(directory.path))
     node = this_node() if directory.is_in_memory else None
-    return Attachment(Address(directory.path, node, Acknowledgement.PROCESS), directory, clear=True)
+    address = Address(directory.path, node, Acknowledgement.PROCESS, "shm")
+    return Attachment(address, directory, clear=True)
 
 
 @cache

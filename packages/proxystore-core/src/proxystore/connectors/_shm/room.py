@@ -30,6 +30,8 @@ _LOCK_SECONDS = 10.0
 _PAUSE = 20
 # A count of many files is not repeated at once.
 _LONG_COUNT_NS = 2_000_000
+# Nor is more believed: the file may be damaged.
+_LONGEST_PAUSE_NS = 10_000_000_000
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 # Bound, bytes reserved, and until when not to count again.
 _FIELDS = struct.Struct("=QQQ")
@@ -101,7 +103,7 @@ def _reserve(directory: Directory, fd: int, nbytes: int) -> None:
     limit, reserved, not_before = _fields(fd)
     if reserved + nbytes > limit:
         started = time.monotonic_ns()
-        if started >= not_before:
+        if not 0 < not_before - started < _LONGEST_PAUSE_NS:
             reserved = _allocated(directory)
             taken = time.monotonic_ns() - started
             not_before = started + 5 * taken if taken > _LONG_COUNT_NS else 0

@@ -21,15 +21,15 @@ import platform
 import struct
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from typing import Self
 
 from proxystore.errors import CorruptObjectError
+from proxystore.host.clocks import boot_ns
 from proxystore.host.locks import try_lock
 from proxystore.payload import Payload, as_buffers, payload_nbytes
 
-__all__ = ["Slab", "boot_ns", "slab_nbytes"]
+__all__ = ["Slab", "slab_nbytes"]
 
 _MAGIC = b"PXSLAB\x00\x01"
 _HEADER = struct.Struct("=8sII")
@@ -40,14 +40,6 @@ _MOVED = 1 << 63
 # A slot whose words were damaged so far is not used again: they could not grow.
 _LAST_GENERATION = 1 << 62
 _ORDERED = platform.machine() in {"x86_64", "AMD64", "i686"}
-
-
-def boot_ns() -> int:
-    """Nanoseconds since this node booted: one clock for its processes, which nobody sets back."""
-    return time.clock_gettime_ns(_CLOCK)
-
-
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def _in_order() -> None:
@@ -111,8 +103,8 @@ class Slab:
         head = os.pread(fd, _HEADER.size, 0)
         if len(head) == _HEADER.size:
             magic, slot_nbytes, n_slots = _HEADER.unpack(head)
-            needed = slab_nbytes(slot_nbytes, n_slots)
-            if magic == _MAGIC and slot_nbytes and n_slots and needed <= os.fstat(fd).st_size:
+            # Exactly: a damaged number would move the places of the slots.
+            if magic == _MAGIC and slab_nbytes(slot_nbytes, n_slots) == os.fstat(fd).st_size:
                 return cls(fd, slot_nbytes, n_slots)
         raise CorruptObjectError(f"slab {name} of shared memory")
 
@@ -126,10 +118,6 @@ class Slab:
         """Whether the slab still is in its directory. Costs one system call."""
         return os.fstat(self._fd).st_nlink > 0
 
-    def try_lock(self) -> bool:
-        """Take the slots that a dead process gave out, unless another one did."""
-        return try_lock(self._fd)
-
     def write(self, slot: int, payload: Payload, expiry: int) -> int:
         """Put an object into a slot that is free; gives the generation by which it is found.
 
@@ -137,9 +125,14 @@ class Slab:
             slot: Of this slab, and nobody's.
             payload: At most `slot_nbytes`.
             expiry: As `boot_ns`; 0 for never.
+
+        Raises:
+            CorruptObjectError: The words of the slot were damaged. It was not written to.
         """
         words, base = self._words, slot * _WORDS
         generation = max(words[base + _GENERATION], words[base + _EVICTED]) + 1
+        if generation > _LAST_GENERATION:
+            raise CorruptObjectError(f"slot {slot} of a slab of shared memory")
         # First: a reader of what was there must not take half of this for it.
         words[base + _GENERATION] = 0
         _in_order()

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 from proxystore.connectors._file.directory import Directory
 from proxystore.connectors._file.failures import FULL, gone
 from proxystore.connectors._file.layout import SLAB, TEMPORARY
+from proxystore.connectors._file.reading import UNMAPPABLE
 from proxystore.connectors._shm.changing import Changing
 from proxystore.connectors._shm.room import Fullness, reserve
 from proxystore.connectors._shm.slab import Slab, slab_nbytes
 from proxystore.connectors.keys import fresh_id
 from proxystore.errors import CorruptObjectError
 from proxystore.host.forks import remake_in_child
+from proxystore.host.locks import try_lock
 from proxystore.payload import Payload
 
 __all__ = ["LARGEST_SLOT", "Place", "Slabs"]
@@ -30,6 +33,7 @@ _LARGEST_NBYTES = 1 << 24
 _LEAST_SLOTS = 8
 # Each is one descriptor, two before Python 3.13; reading copies, so any may be dropped.
 _MOST_MAPPED = 64
+_LOOK_SECONDS = 1.0
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -95,6 +99,7 @@ class Slabs:
         self._fullness = Fullness()
         self._classes: dict[int, _SizeClass] = {}
         self._mapped: OrderedDict[str, Slab] = OrderedDict()
+        self._next_look = 0.0
 
     def put(self, payload: Payload, nbytes: int, expiry: int) -> Place | None:
         """Store a copy of ``payload``, which has ``nbytes``: at most `LARGEST_SLOT`.
@@ -141,7 +146,7 @@ class Slabs:
                 used[name] = slab
                 places.append(Place(name, slot, slab.write(slot, payload, expiry)))
         except BaseException as error:
-            if not (isinstance(error, OSError) and error.errno in FULL):
+            if not (isinstance(error, OSError) and error.errno in FULL | UNMAPPABLE):
                 for place in places:
                     used[place.slab].evict(place.slot, place.generation)
                 raise
@@ -176,6 +181,8 @@ class Slabs:
 
     def slab_named(self, name: str) -> Slab | None:
         """As `slab`, by its name."""
+        if time.monotonic() >= self._next_look:
+            self._forget_removed()
         found = self._mapped.get(name)
         if found is None:
             found = self._opened(name)
@@ -197,7 +204,7 @@ class Slabs:
     def entries(self) -> Iterator[tuple[Place, int, int]]:
         """Each small object there is now, with its bytes and expiry (`boot_ns`; 0 for never)."""
         for name in self._names():
-            slab = self.slab_named(name)
+            slab = self._readable(name)
             for slot, generation, nbytes, expiry in slab.objects() if slab else ():
                 yield Place(name, slot, generation), nbytes, expiry
 
@@ -209,7 +216,7 @@ class Slabs:
         """
         expired = nbytes = 0
         for name in self._names():
-            slab = self.slab_named(name)
+            slab = self._readable(name)
             if slab is not None:
                 with self.changing:
                     expired += slab.expire()
@@ -217,12 +224,19 @@ class Slabs:
             if slab is not None and not any(slab.objects()):
                 os.unlink(SLAB + name, dir_fd=self.directory.fd)
                 nbytes += slab.nbytes
+        self._forget_removed()
         return expired, nbytes
 
     def holds_moved(self, place: Place) -> bool:
         """Whether the object is there, but in a file."""
         slab = self.slab(place)
         return slab is not None and slab.is_moved(place.slot, place.generation)
+
+    def _readable(self, name: str) -> Slab | None:
+        # A damaged one has no objects that could be found; the census tells of it.
+        with suppress(CorruptObjectError):
+            return self.slab_named(name)
+        return None
 
     def _names(self) -> list[str]:
         names = (entry.name for entry in self.directory.scan())
@@ -241,8 +255,8 @@ class Slabs:
         with self._fullness.asking():
             with self.changing:
                 size_class.collect()
-                if not size_class.free:
-                    self._adopt(size_class)
+            if not size_class.free:
+                self._adopt(size_class)
             if not size_class.free:
                 self._make(size_class)
 
@@ -254,23 +268,30 @@ class Slabs:
         self._remember(name, slab)
 
     def _adopt(self, size_class: _SizeClass) -> None:
-        """Give out the slots of slabs whose processes died, until there are some."""
+        """Give out the slots of a slab whose process died, if one has any.
+
+        Costs some 5 us for each slab there is: without the lock of changes, then, which
+        hundreds of processes want.
+        """
         for name in self._names():
             if name in size_class.slabs:
                 continue
             slab = self._orphan(name)
-            if slab is not None and slab.slot_nbytes == size_class.slot_nbytes:
-                size_class.slabs[name] = slab
-                self._remember(name, slab)
-                size_class.collect()
-            if size_class.free:
-                return
+            if slab is None or slab.slot_nbytes != size_class.slot_nbytes:
+                continue
+            with self.changing:
+                # Full ones stay nobody's: of a thousand dead processes, they take no descriptor.
+                if slab.free_slots():
+                    size_class.slabs[name] = slab
+                    self._remember(name, slab)
+                    size_class.collect()
+                    return
 
     def _orphan(self, name: str) -> Slab | None:
         """The slab, locked, if its process died. The lock is freed with the last reference."""
         with suppress(CorruptObjectError):
-            slab = self._attached(name)
-            if slab is not None and slab.try_lock() and slab.is_linked:
+            slab = self._attached(name, try_lock)
+            if slab is not None and slab.is_linked:
                 return slab
         return None
 
@@ -308,22 +329,30 @@ class Slabs:
             self._remember(name, slab)
         return slab
 
-    def _attached(self, name: str) -> Slab | None:
+    def _attached(
+        self, name: str, is_wanted: Callable[[int], bool] = lambda _: True
+    ) -> Slab | None:
         try:
             fd = os.open(SLAB + name, _OPEN, dir_fd=self.directory.fd)
         except FileNotFoundError:
             return None
         try:
-            return Slab.attach(fd, name)
+            if is_wanted(fd):
+                return Slab.attach(fd, name)
+            os.close(fd)
+            return None
         except BaseException:
             os.close(fd)
             raise
 
+    def _forget_removed(self) -> None:
+        """Let go of slabs that were removed: they take memory until nobody maps them."""
+        self._next_look = time.monotonic() + _LOOK_SECONDS
+        for name, slab in list(self._mapped.items()):
+            if not slab.is_linked:
+                self._mapped.pop(name, None)
+
     def _remember(self, name: str, slab: Slab) -> None:
-        # Those that were removed take memory until nobody maps them.
-        for other, each in list(self._mapped.items()):
-            if not each.is_linked:
-                self._mapped.pop(other, None)
         self._mapped[name] = slab
         if len(self._mapped) > _MOST_MAPPED:
             with suppress(KeyError):

@@ -9,22 +9,21 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from proxystore.connectors._file.address import Address
 from proxystore.connectors._file.attachment import Attachment
 from proxystore.connectors._file.directory import Directory
 from proxystore.connectors._file.layout import MEDIUM, SPILLED, TEMPORARY, is_object
-from proxystore.connectors._file.lease import expiry
+from proxystore.connectors._file.lease import is_leased, remaining
+from proxystore.connectors._file.media import make_private
 from proxystore.connectors._file.objects import Described, Objects
 from proxystore.connectors._file.removal import READ_UNLOCKED
-from proxystore.connectors._file.sweep import ORPHAN_SECONDS, Collected
+from proxystore.connectors._file.sweep import Collected, is_old
 from proxystore.connectors._shm.room import Fullness, bound, check_room, reserve
 from proxystore.connectors.keys import fresh_id
-from proxystore.directories import open_checked
 from proxystore.errors import (
     ConnectorUnavailableError,
     KeyAlreadySetError,
@@ -59,6 +58,11 @@ class SpillingObjects:
         self._way_back = Fullness()
         self._on_disk: tuple[Directory, Objects] | None = None
 
+    def let_go(self) -> None:
+        """As `Objects.let_go`."""
+        self._objects.let_go()
+        self._on_disk = None
+
     def put(self, payload: Payload, ttl: float | None) -> str:
         """As `Objects.put`."""
         try:
@@ -67,7 +71,11 @@ class SpillingObjects:
         except OSError as error:
             on_disk = self._begin(error, payload)
         name = on_disk.put(payload, ttl)
-        os.symlink(name, name, dir_fd=self._attachment.directory().fd)
+        try:
+            os.symlink(name, name, dir_fd=self._attachment.directory().fd)
+        except OSError:
+            on_disk.evict(name)
+            raise
         return name
 
     def set(self, name: str, payload: Payload, ttl: float | None) -> None:
@@ -105,11 +113,9 @@ class SpillingObjects:
             if stat.S_ISLNK(status.st_mode):
                 on_disk.replace(name, payload)
                 return
-            expires = expiry(status)
+            left = remaining(status, self._attachment.directory().clock)
             on_disk.evict(name)
-            on_disk.set(
-                name, payload, None if expires is None else max(expires - time.time(), 0.001)
-            )
+            on_disk.set(name, payload, None if left is None else max(left, 0.001))
             self._link_over(name)
 
     def generation(self, name: str) -> int | None:
@@ -140,6 +146,10 @@ class SpillingObjects:
         if self._is_on_disk(name):
             return self._required().exists(name)
         return self._objects.exists(name)
+
+    def wait(self, name: str, is_there: Callable[[], bool], timeout: float | None) -> bool:
+        """As `Objects.wait`."""
+        return self._objects.wait(name, is_there, timeout)
 
     def evict(self, name: str) -> None:
         """As `Objects.evict`."""
@@ -179,8 +189,7 @@ class SpillingObjects:
         orphans, expired, nbytes = on_disk.gc()
         with self._moving():
             for each in on_disk.entries():
-                is_old = time.time() - each.created > ORPHAN_SECONDS
-                if is_old and not self._is_on_disk(each.name):
+                if is_old(each.created) and not self._is_on_disk(each.name):
                     on_disk.evict(each.name)
                     orphans, nbytes = orphans + 1, nbytes + each.nbytes
             self._unlink_dangling(on_disk)
@@ -270,7 +279,7 @@ class SpillingObjects:
         if (
             status is None
             or not READ_UNLOCKED < status.st_size <= _MOVE_BACK_NBYTES
-            or expiry(status) is not None
+            or is_leased(status)
         ):
             return False
         try:
@@ -302,10 +311,16 @@ class SpillingObjects:
     def _unlink_dangling(self, on_disk: Objects) -> None:
         directory = self._attachment.directory()
         for entry in directory.scan():
-            is_link = is_object(entry.name) and entry.is_symlink()
-            if is_link and not on_disk.exists(entry.name):
-                with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError):
+                if entry.is_symlink() and _leads_nowhere(entry, on_disk):
                     os.unlink(entry.name, dir_fd=directory.fd)
+
+
+def _leads_nowhere(link: os.DirEntry[str], on_disk: Objects) -> bool:
+    if link.name.startswith(TEMPORARY):
+        # Of one who died before it had its name.
+        return is_old(link.stat(follow_symlinks=False).st_mtime)
+    return is_object(link.name) and not on_disk.exists(link.name)
 
 
 def collect_spilled() -> int:
@@ -315,14 +330,21 @@ def collect_spilled() -> int:
     """
     removed = 0
     with suppress(FileNotFoundError):
-        for path in list(os.scandir(_parent())):
-            # Being made just now, or removed.
+        for entry in list(os.scandir(_parent())):
+            # Removed just now, or in use.
             with suppress(FileNotFoundError, MediumGoneError, NotOwnerError):
-                memory = os.readlink(os.path.join(path, MEDIUM))
-                if not os.path.lexists(memory):
-                    Directory.adopt(path.path).clear()
+                if _has_lost_its_memory(entry):
+                    Directory.adopt(entry.path).clear()
                     removed += 1
     return removed
+
+
+def _has_lost_its_memory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return not os.path.lexists(os.readlink(os.path.join(entry.path, MEDIUM)))
+    except FileNotFoundError:
+        # Who made it may be about to say what for, or died before.
+        return is_old(entry.stat(follow_symlinks=False).st_mtime)
 
 
 def _parent() -> str:
@@ -334,8 +356,7 @@ def _parent() -> str:
 def _make(memory: Directory) -> None:
     """A private directory on disk for what does not fit into the one in memory."""
     parent = _parent()
-    os.makedirs(parent, mode=0o700, exist_ok=True)
-    os.close(open_checked(parent))
+    make_private(parent)
     made = Directory.create(os.path.join(parent, fresh_id()))
     os.symlink(memory.path, MEDIUM, dir_fd=made.fd)
     try:
