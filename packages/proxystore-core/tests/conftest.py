@@ -6,7 +6,9 @@ import importlib
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +17,7 @@ from hypothesis import HealthCheck, settings
 from proxystore.proxy import _pure
 
 # How quickly examples come is no claim: the first text() reads all of Unicode, on a busy machine.
-settings.register_profile(
-    "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 
@@ -78,3 +78,50 @@ def run_python() -> Callable[..., Any]:
         return pickle.loads(done.stdout)
 
     return run
+
+
+@pytest.fixture
+def mount_tmpfs(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mounts a small file system in memory at a new directory, until the test ends."""
+    mounted: list[Path] = []
+
+    def mount(options: str, name: str = "mounted") -> Path:
+        where = tmp_path / name
+        where.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", options, "none", str(where)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no small mount: {done.stderr.strip()}")
+        mounted.append(where)
+        return where
+
+    yield mount
+    for where in reversed(mounted):
+        subprocess.run(["umount", "-l", str(where)], check=True)
+
+
+@pytest.fixture
+def start_python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts code in a new interpreter, with pipes of text; killed when the test ends."""
+    with ExitStack() as stack:
+
+        def start(code: str, *arguments: str) -> subprocess.Popen[str]:
+            process = subprocess.Popen(
+                [sys.executable, "-W", "ignore::RuntimeWarning", "-c", code, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            stack.callback(_ended, process)
+            return process
+
+        yield start
+
+
+def _ended(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        # What was not sent to who is dead by now.
+        with suppress(BrokenPipeError):
+            pipe.close()

@@ -15,7 +15,8 @@ from proxystore.connectors.multi import MultiConnector, Policy
 from proxystore.testing import ConnectorContract, MemoryConnector
 
 IN_PROCESS = frozenset(Capability) - {Capability.ASYNC, Capability.CROSS_PROCESS}
-OF_FILES = frozenset(Capability) - {Capability.ASYNC, Capability.WAITABLE}
+OF_FILES = frozenset(Capability) - {Capability.ASYNC}
+OF_TIERS_OF_FILES = OF_FILES - {Capability.WAITABLE}
 
 
 class TestMemoryContract(ConnectorContract):
@@ -63,7 +64,7 @@ class TestFileInSharedMemoryContract(FileContract):
 
 
 class TestMultiContract(ConnectorContract):
-    capabilities = OF_FILES
+    capabilities = OF_TIERS_OF_FILES
 
     @pytest.fixture
     def connector(self, tmp_path: Path) -> Iterator[MultiConnector]:
@@ -76,7 +77,7 @@ class TestMultiContract(ConnectorContract):
 
 
 class TestMultiWithPromotionContract(ConnectorContract):
-    capabilities = OF_FILES
+    capabilities = OF_TIERS_OF_FILES
 
     @pytest.fixture
     def connector(self, tmp_path: Path) -> Iterator[MultiConnector]:
@@ -90,7 +91,7 @@ class TestMultiWithPromotionContract(ConnectorContract):
 
 
 class TestMultiWithWriteThroughContract(ConnectorContract):
-    capabilities = OF_FILES
+    capabilities = OF_TIERS_OF_FILES
 
     @pytest.fixture
     def connector(self, tmp_path: Path) -> Iterator[MultiConnector]:

@@ -272,7 +272,8 @@ def test_a_writer_killed_at_any_step_loses_nothing_reported_and_shows_nothing_el
     temporaries = list(directory.glob(".tmp-*"))
     assert len(temporaries) == orphans
 
-    assert connector.gc().orphans == 0, "it could belong to a writer that has not locked it yet"
+    if step in {"writev", "utime"}:
+        assert connector.gc().orphans == 0, "its writer may not have locked it yet"
     for path in temporaries:
         os.utime(path, (1, 1))
     assert connector.gc() == Collected(

@@ -236,6 +236,29 @@ def test_what_a_memory_left_on_disk_is_collected(connector: ShmConnector, tmp_pa
     assert not Path(spilled).exists()
 
 
+def test_a_directory_on_disk_whose_maker_died_at_once_is_collected(
+    connector: ShmConnector,
+) -> None:
+    _fill(connector)
+    begun = Path(connector._attachment.directory().spilled or "").parent / "begun"
+    begun.mkdir(mode=0o700)
+    assert spill.collect_spilled() == 0
+    os.utime(begun, (1, 1))
+    assert spill.collect_spilled() == 1
+    assert not begun.exists()
+
+
+def test_a_link_that_never_got_its_name_is_collected(connector: ShmConnector) -> None:
+    _fill(connector)
+    link = _path(connector) / ".tmp-link"
+    link.symlink_to("x")
+    connector.gc()
+    assert link.is_symlink()
+    os.utime(link, (1, 1), follow_symlinks=False)
+    connector.gc()
+    assert not link.is_symlink()
+
+
 @pytest.mark.slow
 def test_halves_that_a_killed_process_left_on_disk_are_collected(
     connector: ShmConnector,

@@ -17,7 +17,7 @@ from proxystore.testing import ConnectorContract, MemoryConnector
 from proxystore.testing.saboteurs import SABOTEURS, sabotage
 
 IN_MEMORY = frozenset(Capability) - {Capability.CROSS_PROCESS}
-IN_FILES = frozenset(Capability) - {Capability.ASYNC, Capability.WAITABLE}
+IN_FILES = frozenset(Capability) - {Capability.ASYNC}
 
 SABOTAGED = """
 import pytest
@@ -41,8 +41,7 @@ def make(connector_type, arguments, claims, saboteur):
 
 
 CASES = [(MemoryConnector, (), frozenset(Capability) - {Capability.CROSS_PROCESS}),
-         (FileConnector, ("objects",),
-          frozenset(Capability) - {Capability.ASYNC, Capability.WAITABLE})]
+         (FileConnector, ("objects",), frozenset(Capability) - {Capability.ASYNC})]
 for connector_type, arguments, claims in CASES:
     for name, saboteur in {**SABOTEURS, "Harmless": Saboteur}.items():
         if saboteur.needs <= claims:
