@@ -20,7 +20,12 @@ from proxystore.connectors._shm import spill
 from proxystore.connectors._shm.room import bound
 from proxystore.connectors.file import collect_media
 from proxystore.connectors.shm import ShmConnector, ShmKey, census_of
-from proxystore.errors import KeyAlreadySetError, KeyNotSetError, MediumFullError
+from proxystore.errors import (
+    ConnectorUnavailableError,
+    KeyAlreadySetError,
+    KeyNotSetError,
+    MediumFullError,
+)
 from proxystore.store import Store
 
 pytestmark = [
@@ -187,6 +192,27 @@ def test_what_is_read_comes_back_when_there_is_room(connector: ShmConnector) -> 
     assert connector.get(last) is None
     connector.gc()
     assert connector.get(last) is None
+
+
+def test_what_comes_back_just_as_it_is_read_is_found(connector: ShmConnector) -> None:
+    objects = _fill(connector)
+    last = list(objects)[-1]
+    for key in list(objects)[:4]:
+        connector.evict(key)
+    connector.gc()
+    reading, guest = connector._objects._objects, ShmConnector.from_url(connector.url)
+    original = reading.read
+
+    def late(*arguments: Any) -> Any:
+        try:
+            return original(*arguments)
+        except ConnectorUnavailableError:
+            assert guest.get(last) == objects[last]
+            assert not _is_on_disk(connector, last)
+            raise
+
+    reading.read = late  # type: ignore[method-assign]
+    assert connector.get(last) == objects[last]
 
 
 def test_closing_clears_the_disk_too(connector: ShmConnector, tmp_path: Path) -> None:

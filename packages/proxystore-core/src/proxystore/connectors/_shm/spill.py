@@ -128,18 +128,18 @@ class SpillingObjects:
         self, name: str, offset: int = 0, length: int | None = None
     ) -> tuple[BytesLike, int] | None:
         """As `Objects.read`. Moves a small object back into memory if there is room."""
-        try:
-            return self._objects.read(name, offset, length)
-        except ConnectorUnavailableError:
-            if not self._is_on_disk(name):
-                raise
-        if self._moved_back(name):
-            return self._objects.read(name, offset, length)
-        found = self._required().read(name, offset, length)
-        # Moved meanwhile, or evicted.
-        return (
-            found if found or self._is_on_disk(name) else self._objects.read(name, offset, length)
-        )
+        while True:
+            try:
+                return self._objects.read(name, offset, length)
+            except ConnectorUnavailableError as error:
+                if getattr(error.__cause__, "errno", None) != errno.ELOOP:
+                    raise
+            # It was on disk just now.
+            if self._moved_back(name):
+                continue
+            found = self._required().read(name, offset, length)
+            if found or self._is_on_disk(name):
+                return found
 
     def exists(self, name: str) -> bool:
         """As `Objects.exists`."""
