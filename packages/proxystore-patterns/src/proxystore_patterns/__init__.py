@@ -1,0 +1,1 @@
+"""Futures, streams, ownership, lifetimes and executors for proxystore."""
