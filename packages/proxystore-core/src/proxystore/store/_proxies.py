@@ -11,7 +11,8 @@ from proxystore.abc import Key, Lifetime
 from proxystore.errors import NonProxiableTypeError
 from proxystore.payload import Payload, as_bytes, payload_nbytes
 from proxystore.proxy import Proxy, ProxyLocker
-from proxystore.store._twins import AsyncObjectStore, in_background
+from proxystore.store._deferred import DeferringStore
+from proxystore.store._twins import in_background
 from proxystore.store.factory import StoreFactory
 from proxystore.store.inline import InlineFactory
 from proxystore.store.types import ConnectorT, DeserializerT, SerializerT
@@ -23,7 +24,7 @@ _ProxyFactory: TypeAlias = StoreFactory[T] | InlineFactory[T]
 
 
 # Any in this module: options of connectors.
-class ProxyingStore(AsyncObjectStore[ConnectorT]):
+class ProxyingStore(DeferringStore[ConnectorT]):
     """An object store that makes proxies of what it stores."""
 
     def proxy(

@@ -1,11 +1,12 @@
 """What a store made with ``metrics=True`` measured, per object.
 
-Times: ``store.put`` with its parts ``.serialize`` and ``.connector``,
-``store.get`` with ``.connector`` and ``.deserialize``, ``store.exists``,
-``store.evict``, ``store.put_batch``, ``store.proxy``, ``store.proxy_batch``,
-``factory.resolve``. Counters: ``store.get.cache_hits`` and ``.cache_misses``.
-Attributes: ``store.put.object_size``, ``store.put_batch.object_sizes`` and
-``store.get.object_size``, in bytes.
+Times: ``store.put`` with its parts ``.serialize`` and ``.connector``, and so
+``store.set`` and ``store.replace``; ``store.get`` with ``.connector`` and
+``.deserialize``; ``store.exists``, ``store.evict``, ``store.put_batch``,
+``store.wait``, ``store.proxy``, ``store.proxy_batch``, ``factory.resolve``.
+Counters: ``store.get.cache_hits`` and ``.cache_misses``. Attributes, in bytes:
+``store.put.object_size``, ``store.put_batch.object_sizes``,
+``store.set.object_size``, ``store.replace.object_size``, ``store.get.object_size``.
 """
 
 from __future__ import annotations
