@@ -8,7 +8,7 @@ knows only bytes, is adapted by `proxystore.connectors.adapt`.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
@@ -26,6 +26,7 @@ __all__ = [
     "Leasable",
     "Lifetime",
     "Medium",
+    "Notifier",
     "Ranged",
     "Replaceable",
     "Waitable",
@@ -267,6 +268,25 @@ class Waitable(Protocol[_KeyT_contra]):
 
     def wait(self, key: _KeyT_contra, timeout: float | None = None) -> bool:
         """Block until ``key`` has an object; `False` after ``timeout`` seconds."""
+        ...
+
+
+@runtime_checkable
+class Notifier(Protocol[_KeyT_contra]):
+    """A Waitable connector that makes calls, so that one thread can wait for thousands of keys.
+
+    No capability: where there is none, whoever waits for many keys looks now and then.
+    """
+
+    def notify(self, key: _KeyT_contra, call: Callable[[], None]) -> Callable[[], None]:
+        """Make ``call`` when ``key`` may have got an object, or the medium may be gone.
+
+        It may be made several times, at once, and in vain, in a thread of the
+        connector's, which it must not hold up. What was there before is not told.
+
+        Returns:
+            What ends it. Idempotent.
+        """
         ...
 
 

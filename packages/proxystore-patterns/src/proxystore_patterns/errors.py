@@ -2,10 +2,154 @@
 
 from __future__ import annotations
 
+from concurrent.futures import CancelledError, InvalidStateError
+
 from proxystore.errors import ProxyStoreError
 
-__all__ = ["PatternsError"]
+__all__ = [
+    "FutureAlreadyDoneError",
+    "FutureCancelledError",
+    "FutureTimeoutError",
+    "FuturesTimeoutError",
+    "NoResultError",
+    "PatternsError",
+    "ProducerDiedError",
+    "ProducerRaisedError",
+    "ResultTakenError",
+]
 
 
 class PatternsError(ProxyStoreError):
     """The root of the errors of this distribution."""
+
+
+# --- Futures -------------------------------------------------------------------
+
+
+class FutureAlreadyDoneError(PatternsError, InvalidStateError):
+    """A future was given a second outcome; the first stands.
+
+    Args:
+        key: Of the future.
+        store: Its name.
+        outcome: What it had, such as ``"a result"``.
+    """
+
+    _facts = ("key", "store", "outcome")
+
+    def __init__(self, key: str, store: str, outcome: str) -> None:
+        self.key, self.store, self.outcome = key, store, outcome
+        super().__init__(
+            f"Future {key} in store {store!r} already has {outcome}, and has one outcome only. "
+            f"Make a future for each result."
+        )
+
+
+class FutureTimeoutError(PatternsError, TimeoutError):
+    """A future was not done in time.
+
+    Args:
+        key: Of the future.
+        store: Its name.
+        timeout: Seconds that were waited.
+        producer: What is known of its producer, a clause.
+    """
+
+    _facts = ("key", "store", "timeout", "producer")
+
+    def __init__(self, key: str, store: str, timeout: float, producer: str) -> None:
+        self.key, self.store, self.timeout, self.producer = key, store, timeout, producer
+        super().__init__(
+            f"Future {key} in store {store!r} was not done within {timeout:g} s: {producer}. "
+            f"Wait longer, or look at what became of the task that has to set it."
+        )
+
+
+class FuturesTimeoutError(PatternsError, TimeoutError):
+    """Of several futures, some were not done in time."""
+
+    _facts = ("n_missing", "n_all", "timeout")
+
+    def __init__(self, n_missing: int, n_all: int, timeout: float) -> None:
+        self.n_missing, self.n_all, self.timeout = n_missing, n_all, timeout
+        super().__init__(
+            f"{n_missing} of {n_all} futures were not done within {timeout:g} s. Wait longer, or "
+            f"look at what became of the tasks that have to set them."
+        )
+
+
+class FutureCancelledError(PatternsError, CancelledError):
+    """A future was cancelled, so it has no result."""
+
+    _facts = ("key", "store")
+
+    def __init__(self, key: str, store: str) -> None:
+        self.key, self.store = key, store
+        super().__init__(
+            f"Future {key} in store {store!r} was cancelled. Make another one for another attempt."
+        )
+
+
+class ProducerDiedError(PatternsError, RuntimeError):
+    """Whoever was to set a future had begun, and then was not heard of any more.
+
+    Args:
+        key: Of the future.
+        store: Its name.
+        producer: Which process it was.
+    """
+
+    _facts = ("key", "store", "producer")
+
+    def __init__(self, key: str, store: str, producer: str) -> None:
+        self.key, self.store, self.producer = key, store, producer
+        super().__init__(
+            f"The producer of future {key} in store {store!r} ({producer}) did not renew its "
+            f"lease, so it has died or hangs. Run its task again with another future; if the "
+            f"task holds the interpreter for long, give producing() a longer lease."
+        )
+
+
+class NoResultError(PatternsError, RuntimeError):
+    """The block that was to produce the result of a future ended without it."""
+
+    _facts = ("key", "store")
+
+    def __init__(self, key: str, store: str) -> None:
+        self.key, self.store = key, store
+        super().__init__(
+            f"The producing() block of future {key} in store {store!r} ended and the future had "
+            f"no outcome. Call set_result() or set_exception() in it."
+        )
+
+
+class ProducerRaisedError(PatternsError, RuntimeError):
+    """The producer of a future failed with an exception that cannot be raised here.
+
+    Args:
+        type_name: Of the exception.
+        text: Of the exception.
+        found: Why it is not itself raised, a clause.
+    """
+
+    _facts = ("type_name", "text", "found")
+
+    def __init__(self, type_name: str, text: str, found: str) -> None:
+        self.type_name, self.text, self.found = type_name, text, found
+        super().__init__(
+            f"The producer of a future raised {type_name}: {text} (It is not raised as itself: "
+            f"{found}. Let exceptions pickle, and install the package that they come from.)"
+        )
+
+
+class ResultTakenError(PatternsError, LookupError):
+    """The result of a future that is for one consumer went to another one."""
+
+    _facts = ("key", "store")
+
+    def __init__(self, key: str, store: str) -> None:
+        self.key, self.store = key, store
+        super().__init__(
+            f"The result of future {key} in store {store!r} was taken, for the future was made "
+            f"with evict=True. Make it without, and evict the result or give it a lifetime."
+        )

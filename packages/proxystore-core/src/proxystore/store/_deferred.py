@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -118,6 +118,24 @@ class DeferringStore(AsyncObjectStore[ConnectorT]):
             found = self._look_until(key, timeout)
         watch.stop(key)
         return found
+
+    def notify(self, key: Key, call: Callable[[], None]) -> Callable[[], None] | None:
+        """Have ``call`` made when ``key`` may have got an object, as `Notifier.notify`.
+
+        Returns:
+            What ends it; `None` if the connector makes no calls, so that the caller must look.
+
+        Raises:
+            StoreClosedError: The store was closed.
+            ConnectorUnavailableError: The medium cannot be reached.
+        """
+        self._check_open()
+        # Any: whether the connector has such a method is asked here.
+        connector: Any = self._connector
+        if not hasattr(connector, "notify"):
+            return None
+        leave: Callable[[], None] = connector.notify(key, call)
+        return leave
 
     def touch(self, key: Key, ttl: float | None) -> bool:
         """Let the object end ``ttl`` seconds from now (`None`: never), by the medium's doing.

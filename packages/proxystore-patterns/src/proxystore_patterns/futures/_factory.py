@@ -1,0 +1,121 @@
+"""The factory of proxies of results that need not be there yet."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from proxystore.abc import Capability, Key
+from proxystore.errors import KeyNotSetError
+from proxystore.store import Store, StoreFactory
+from proxystore.store.reference import Referring, StoreReference
+from proxystore.store.types import DeserializerT
+from proxystore_patterns.futures._outcomes import TAKEN, Outcome, opened
+from proxystore_patterns.futures._waits import await_outcome
+
+__all__ = ["FutureFactory"]
+
+T = TypeVar("T")
+
+# How long others are told that a result was taken.
+_REMEMBERED_SECONDS = 600.0
+
+
+class FutureFactory(StoreFactory[T]):
+    """Gives the result of a future, waiting for it. Pickles as a `StoreFactory` does.
+
+    Args:
+        key: Of the future.
+        store_config: The store, or a config or reference of it.
+        evict: Remove the result once it was got, for it is for one consumer.
+        deserializer: Use this one instead of the store's.
+        timeout: Seconds to wait when it is resolved; `None`: for ever.
+    """
+
+    def __init__(
+        self,
+        key: Key,
+        store_config: Referring,
+        *,
+        evict: bool = False,
+        deserializer: DeserializerT | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        super().__init__(key, store_config, evict=evict, deserializer=deserializer)
+        self.timeout = timeout
+
+    def resolve(self) -> T:
+        """The result.
+
+        Raises:
+            Exception: What the producer raised, with its traceback as a note.
+            FutureTimeoutError: The future was not done within ``timeout``.
+            FutureCancelledError: It was cancelled.
+            ProducerDiedError: Its producer began, and died.
+            ResultTakenError: Another consumer had it, and ``evict``.
+            ConnectorUnavailableError: The medium cannot be reached.
+        """
+        store, key = self.get_store(), self.key
+        watch = store.watch("factory.resolve")
+        value: T = self.open(store, key, await_outcome(store, key, self.timeout))
+        watch.stop(key)
+        return value
+
+    # Any: stores with whatever connectors.
+    def open(self, store: Store[Any], key: Key, outcome: Outcome) -> T:
+        """The value in ``outcome``, which is then removed if it is for one consumer."""
+        value: T = opened(store, key, outcome, self.deserializer)
+        if self.evict:
+            _take(store, key)
+        return value
+
+    def waiting(self, timeout: float | None) -> FutureFactory[T]:
+        """The same, with another timeout."""
+        source: Any = self._store or self._reference
+        return FutureFactory(
+            self._key,
+            source,
+            evict=self.evict,
+            deserializer=self.deserializer,
+            timeout=timeout,
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        _, arguments = super().__reduce__()
+        return (_load, arguments) if self.timeout is None else (_load_timed, (self.timeout, arguments))
+
+    def __repr__(self) -> str:
+        return f"<FutureFactory of {tuple(self._key)!r} in store {self._reference.name!r}>"
+
+
+def _take(store: Store[Any], key: Key) -> None:
+    """Remove a result, and let others know for a while, where the medium can."""
+    if {Capability.REPLACEABLE, Capability.LEASABLE} <= store.capabilities:
+        with suppress(KeyNotSetError):
+            store.replace(key, TAKEN)
+            store.touch(key, _REMEMBERED_SECONDS)
+    else:
+        store.evict(key)
+
+
+# Any: options and deserializers, as the proxy's pickle has them.
+def _load(
+    address: Any,
+    key: Key,
+    name: str,
+    options: dict[str, Any] | None = None,
+    evict: bool = False,  # noqa: FBT001, FBT002 - from a pickle
+    deserializer: DeserializerT | None = None,
+) -> FutureFactory[Any]:
+    reference = StoreReference(address, name, options or {})
+    return FutureFactory(key, reference, evict=evict, deserializer=deserializer)
+
+
+def _load_timed(timeout: float, arguments: tuple[Any, ...]) -> FutureFactory[Any]:
+    factory = _load(*arguments)
+    factory.timeout = timeout
+    return factory
+
+
+# Each proxy carries these names: the shorter, the better.
+_load.__module__ = _load_timed.__module__ = "proxystore_patterns.futures"

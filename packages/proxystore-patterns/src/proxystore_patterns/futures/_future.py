@@ -1,0 +1,279 @@
+"""`Future`: one result that is to come, which any process may give and any may wait for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Generic, TypeVar
+
+from proxystore.abc import Capability, Key, Lifetime
+from proxystore.errors import KeyAlreadySetError
+from proxystore.proxy import Proxy
+from proxystore.store import Store
+from proxystore.store.types import DeserializerT, SerializerT
+from proxystore_patterns.errors import FutureAlreadyDoneError, NoResultError
+from proxystore_patterns.futures._factory import FutureFactory
+from proxystore_patterns.futures._outcomes import (
+    CANCELLED,
+    Kind,
+    Outcome,
+    described,
+    error_of,
+    failure,
+    read,
+    success,
+    write,
+)
+from proxystore_patterns.futures._producers import Lease, begun_key, has_begun
+from proxystore_patterns.futures._waits import await_outcome, require_outcome
+from proxystore_patterns.futures._watching import Watch, wait_in_loop
+
+__all__ = ["Future", "future"]
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+def future(
+    store: Store[Any],
+    *,
+    evict: bool = False,
+    lifetime: Lifetime | None = None,
+    serializer: SerializerT | None = None,
+    deserializer: DeserializerT | None = None,
+) -> Future[Any]:
+    """A future whose result will be in ``store``. Costs nothing there until it is set.
+
+    Args:
+        store: Of a connector that is `Deferrable`.
+        evict: Remove the result once it was got: it is for one consumer.
+        lifetime: Evicts the result when it ends. Not with ``evict``.
+        serializer: Used for the result instead of the store's.
+        deserializer: The inverse of ``serializer``.
+
+    Raises:
+        CapabilityError: The connector cannot make keys before objects.
+        ValueError: Both ``evict`` and ``lifetime``.
+    """
+    if evict and lifetime is not None:
+        raise ValueError(
+            "A result ends either with its first use (evict=True) or with a lifetime. "
+            "Leave out one of the two."
+        )
+    key = store.new_key()
+    if lifetime is not None:
+        is_leasable = Capability.LEASABLE in store.capabilities
+        marks = (begun_key(store, key),) if is_leasable else ()
+        lifetime.add_key(key, *marks, store=store)
+    factory: FutureFactory[Any] = FutureFactory(key, store, evict=evict, deserializer=deserializer)
+    return Future(factory, serializer=serializer)
+
+
+class Future(Generic[T]):
+    """A result that is to come. Thread safe; pickles small, to where the result will be.
+
+    Whoever has it, in whichever process, may give the result, wait for it or cancel it;
+    one outcome counts, the first. Equal to itself only.
+
+    Args:
+        factory: Of its proxies.
+        serializer: Used for the result instead of the store's.
+    """
+
+    def __init__(
+        self, factory: FutureFactory[T], *, serializer: SerializerT | None = None
+    ) -> None:
+        self._factory = factory
+        self._serializer = serializer
+        # Outcomes are final: what was done once need not be asked for again.
+        self._is_done = False
+
+    # --- For those who wait -----------------------------------------------------
+
+    @property
+    def key(self) -> Key:
+        """Of the result, in its store."""
+        return self._factory.key
+
+    @property
+    def store(self) -> Store[Any]:
+        """Where the result will be; opened if it is not open here."""
+        return self._factory.get_store()
+
+    def proxy(self, *, timeout: float | None = None) -> Proxy[T]:
+        """A proxy of the result, which waits for it where it is first used.
+
+        It may travel before the result exists. If there is no result it raises what
+        `result` raises.
+
+        Args:
+            timeout: Seconds to wait there; `None`: for ever, unless the producer dies.
+        """
+        return Proxy(self._factory.waiting(timeout))
+
+    def result(self, timeout: float | None = None) -> T:
+        """The result, once it is there.
+
+        Args:
+            timeout: Seconds to wait; `None`: for ever, unless the producer dies.
+
+        Raises:
+            Exception: What the producer raised, with its traceback as a note.
+            ProducerRaisedError: It raised what cannot be raised here.
+            FutureTimeoutError: There was no outcome in time.
+            FutureCancelledError: It was cancelled.
+            ProducerDiedError: The producer began, and died.
+            ResultTakenError: Another consumer has it, and the future was made with ``evict``.
+            ConnectorUnavailableError: The medium cannot be reached.
+        """
+        outcome = self._await(timeout)
+        return self._factory.open(self.store, self.key, outcome)
+
+    def exception(self, timeout: float | None = None) -> Exception | None:
+        """What `result` would raise, once that is known; `None` if there is a result.
+
+        Args:
+            timeout: Seconds to wait; `None`: for ever, unless the producer dies.
+
+        Raises:
+            FutureTimeoutError: There was no outcome in time.
+            ConnectorUnavailableError: The medium cannot be reached.
+        """
+        return error_of(self.store, self.key, self._await(timeout))
+
+    def done(self) -> bool:
+        """Whether there is an outcome: a result, an exception or a cancellation."""
+        self._is_done = self._is_done or self.store.exists(self.key)
+        return self._is_done
+
+    def cancelled(self) -> bool:
+        """Whether the future was cancelled."""
+        outcome = read(self.store, self.key)
+        return outcome is not None and outcome[0] == Kind.CANCELLED
+
+    def running(self) -> bool:
+        """Whether a producer said that it has begun, and there is no outcome yet."""
+        return not self.done() and has_begun(self.store, self.key)
+
+    # Any: what the callback returns is not used.
+    def add_done_callback(self, call: Callable[[Future[T]], Any]) -> None:
+        """Call ``call`` with this future once it is done, in a thread that others share.
+
+        Calls come soon after each other, so they must not wait. What they raise is
+        logged. If the medium is lost the call is made too, and `result` says so.
+        """
+
+        def on_done() -> None:
+            try:
+                call(self)
+            except Exception:
+                _log.exception("A callback of %r failed.", self)
+
+        Watch(self.store, self.key, on_done)
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """As `result`, without holding up the event loop."""
+        return self._aresult().__await__()
+
+    async def _aresult(self) -> T:
+        import asyncio
+
+        if not self._is_done:
+            await wait_in_loop(self.store, self.key)
+        return await asyncio.to_thread(self.result)
+
+    # --- For those who produce ----------------------------------------------------
+
+    def set_result(self, value: T) -> None:
+        """Give the result to all who wait, or will.
+
+        Raises:
+            FutureAlreadyDoneError: There is an outcome, which stands.
+            SerializationError: Nothing can serialize the result; there is no outcome yet.
+            MediumFullError: There is no room; there is no outcome yet.
+        """
+        self._settle(success(value, self._serializer or self.store.serializer))
+
+    def set_exception(self, error: BaseException) -> None:
+        """Let all who wait, or will, raise ``error``.
+
+        Raises:
+            FutureAlreadyDoneError: There is an outcome, which stands.
+        """
+        self._settle(failure(error))
+
+    def cancel(self) -> bool:
+        """Let there be no result, and give whether that is so.
+
+        A producer at work is not stopped; it is told when it comes with its result.
+        """
+        try:
+            write(self.store, self.key, CANCELLED)
+        except KeyAlreadySetError:
+            return self.cancelled()
+        return True
+
+    @contextmanager
+    def producing(self, *, lease: float = 30.0) -> Iterator[None]:
+        """Show that somebody is at work on the result, while a `with` block runs.
+
+        Should the process die in it, those who wait are told (`ProducerDiedError`) within
+        ``lease`` seconds. An exception that leaves the block becomes that of the
+        future, and goes on.
+
+        Args:
+            lease: Seconds; more than the block keeps all other Python threads waiting.
+
+        Raises:
+            FutureAlreadyDoneError: It is done or cancelled, so there is nothing to do.
+            NoResultError: The block ended and gave no outcome. Those who wait are told too.
+            CapabilityError: The store's medium is not `Leasable`.
+        """
+        if self.done():
+            raise self._already_done()
+        held = Lease(self.store, self.key, lease)
+        held.begin()
+        try:
+            yield
+            if not self.done():
+                raise NoResultError(repr(self.key), self.store.name)
+        except BaseException as error:
+            with suppress(FutureAlreadyDoneError):
+                self.set_exception(error)
+            raise
+        finally:
+            held.end()
+
+    def _settle(self, outcome: Outcome) -> None:
+        try:
+            write(self.store, self.key, outcome)
+        except KeyAlreadySetError:
+            raise self._already_done() from None
+        self._is_done = True
+
+    def _already_done(self) -> FutureAlreadyDoneError:
+        outcome = read(self.store, self.key)
+        return FutureAlreadyDoneError(repr(self.key), self.store.name, described(outcome))
+
+    def _await(self, timeout: float | None) -> Outcome:
+        if self._is_done:
+            return require_outcome(self.store, self.key)
+        outcome = await_outcome(self.store, self.key, timeout)
+        self._is_done = True
+        return outcome
+
+    def __reduce__(self) -> tuple[object, ...]:
+        if self._serializer is None:
+            return Future, (self._factory,)
+        return _with_serializer, (self._factory, self._serializer)
+
+    def __repr__(self) -> str:
+        # Asks nobody: it is printed in debuggers, and the medium may be far.
+        return f"<Future {self._factory.facts()['key']} in store {self._factory.facts()['store']}>"
+
+
+# Any: a future of any type.
+def _with_serializer(factory: FutureFactory[Any], serializer: SerializerT) -> Future[Any]:
+    return Future(factory, serializer=serializer)

@@ -1,0 +1,96 @@
+"""`wait` and `as_completed` of `concurrent.futures`, for futures of stores."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
+from typing import Any, NamedTuple, TypeVar
+
+from proxystore_patterns.errors import FuturesTimeoutError
+from proxystore_patterns.futures._future import Future
+from proxystore_patterns.futures._watching import Watch
+
+__all__ = ["DoneAndNotDone", "as_completed", "wait"]
+
+T = TypeVar("T")
+
+
+# Any in this module: futures of different types may be waited for together.
+class DoneAndNotDone(NamedTuple):
+    """Which futures were done when a wait ended, and which were not."""
+
+    done: set[Future[Any]]
+    not_done: set[Future[Any]]
+
+
+def as_completed(futures: Iterable[Future[T]], timeout: float | None = None) -> Iterator[Future[T]]:
+    """Each future once it is done, in the order in which they are.
+
+    One thread watches all futures of a store, however many there are. Nothing but
+    whether they are done is asked of the store; results stay there.
+
+    Args:
+        futures: Of any stores. One that is there twice comes once.
+        timeout: Seconds for all of them; `None`: for ever.
+
+    Raises:
+        FuturesTimeoutError: Some were not done in time.
+    """
+    pending = dict.fromkeys(futures)
+    n_all = len(pending)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    done: queue.SimpleQueue[Future[T]] = queue.SimpleQueue()
+    watches = [_watch(future, done) for future in pending]
+    try:
+        while pending:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            try:
+                future = done.get(timeout=left)
+            except queue.Empty:
+                assert timeout is not None
+                raise FuturesTimeoutError(len(pending), n_all, timeout) from None
+            del pending[future]
+            yield future
+    finally:
+        for watch in watches:
+            watch.cancel()
+
+
+def _watch(future: Future[T], done: queue.SimpleQueue[Future[T]]) -> Watch:
+    return Watch(future.store, future.key, lambda: done.put(future))
+
+
+def wait(
+    futures: Iterable[Future[Any]],
+    timeout: float | None = None,
+    return_when: str = ALL_COMPLETED,
+) -> DoneAndNotDone:
+    """Block until futures are done, or ``timeout`` is over.
+
+    Args:
+        futures: Of any stores.
+        timeout: Seconds; `None`: for ever.
+        return_when: `FIRST_COMPLETED`, `FIRST_EXCEPTION` (which reads the outcomes) or
+            `ALL_COMPLETED`, of `concurrent.futures`.
+
+    Raises:
+        ValueError: ``return_when`` is something else.
+    """
+    choices = (FIRST_COMPLETED, FIRST_EXCEPTION, ALL_COMPLETED)
+    if return_when not in choices:
+        raise ValueError(f"return_when is one of {', '.join(choices)}, not {return_when!r}.")
+    not_done, done = set(futures), set[Future[Any]]()
+    try:
+        for future in as_completed(set(not_done), timeout):
+            not_done.remove(future)
+            done.add(future)
+            if return_when == FIRST_COMPLETED:
+                # And those that are done as well, at no further wait.
+                break
+            if return_when == FIRST_EXCEPTION and not future.cancelled() and future.exception():
+                break
+    except FuturesTimeoutError:
+        pass
+    return DoneAndNotDone(done, not_done)

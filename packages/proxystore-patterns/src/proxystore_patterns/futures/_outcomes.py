@@ -1,0 +1,136 @@
+"""What a future ends with, as an object of its store: a value, an error or a cancellation.
+
+An outcome is a plain tuple that begins with its kind, so that no class of ours is
+in the store and arrays in a value keep their memory out of the pickle.
+"""
+
+from __future__ import annotations
+
+import traceback
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+from proxystore.abc import Key
+from proxystore.errors import SerializationError
+from proxystore.payload import as_bytes
+from proxystore.serialize import deserialize, serialize
+from proxystore.store import Store
+from proxystore_patterns.errors import (
+    FutureCancelledError,
+    ProducerRaisedError,
+    ResultTakenError,
+)
+
+__all__ = [
+    "CANCELLED",
+    "TAKEN",
+    "Kind",
+    "Outcome",
+    "Serializer",
+    "described",
+    "error_of",
+    "failure",
+    "opened",
+    "read",
+    "success",
+    "write",
+]
+
+# Any in this module: values of every type.
+Outcome: TypeAlias = tuple[Any, ...]
+Serializer: TypeAlias = Any
+
+
+class Kind(StrEnum):
+    """What an outcome begins with."""
+
+    VALUE = "value"
+    """And the object."""
+    DUMPED = "dumped"
+    """And the bytes that a serializer of the user gave."""
+    ERROR = "error"
+    """And the exception's bytes (or none), its type, text, and traceback."""
+    CANCELLED = "cancelled"
+    TAKEN = "taken"
+    """The result was for one consumer, which has it."""
+
+
+CANCELLED: Outcome = (Kind.CANCELLED.value,)
+TAKEN: Outcome = (Kind.TAKEN.value,)
+
+
+def success(value: Any, serializer: Serializer | None) -> Outcome:
+    """The outcome of a producer that has a result."""
+    if serializer is None:
+        return Kind.VALUE.value, value
+    return Kind.DUMPED.value, as_bytes(serializer(value))
+
+
+def failure(error: BaseException) -> Outcome:
+    """The outcome of a producer that raised ``error``, which may be of any kind."""
+    try:
+        dumped = as_bytes(serialize(error))
+    except SerializationError:
+        dumped = b""
+    told = "".join(traceback.format_exception(error)) if error.__traceback__ else ""
+    return Kind.ERROR.value, dumped, type(error).__qualname__, str(error), told
+
+
+def write(store: Store[Any], key: Key, outcome: Outcome) -> None:
+    """Make ``outcome`` the one of ``key``.
+
+    Raises:
+        KeyAlreadySetError: It has one.
+    """
+    store.set(key, outcome, serializer=serialize if store.serializer else None)
+
+
+def read(store: Store[Any], key: Key) -> Outcome | None:
+    """The outcome of ``key``, if there is one."""
+    found: Outcome | None = store.get(key, deserializer=deserialize if store.deserializer else None)
+    return found
+
+
+def opened(store: Store[Any], key: Key, outcome: Outcome, deserializer: Any) -> Any:
+    """The value in ``outcome``; raises what it has in place of one."""
+    error = error_of(store, key, outcome)
+    if error is not None:
+        raise error
+    if outcome[0] == Kind.VALUE:
+        return outcome[1]
+    return (deserializer or store.deserializer or deserialize)(outcome[1])
+
+
+def error_of(store: Store[Any], key: Key, outcome: Outcome) -> Exception | None:
+    """What ``outcome`` raises, made anew for each who asks; `None` if it has a value."""
+    match outcome:
+        case (Kind.ERROR, dumped, type_name, text, told):
+            error = _revived(dumped, type_name, text)
+            if told:
+                error.add_note(f"As its producer saw it:\n{told.rstrip()}")
+            return error
+        case (Kind.CANCELLED,):
+            return FutureCancelledError(repr(key), store.name)
+        case (Kind.TAKEN,):
+            return ResultTakenError(repr(key), store.name)
+        case _:
+            return None
+
+
+def _revived(dumped: bytes, type_name: str, text: str) -> Exception:
+    if not dumped:
+        return ProducerRaisedError(type_name, text, "it could not be serialized")
+    try:
+        error = deserialize(dumped)
+    except SerializationError as refused:
+        return ProducerRaisedError(type_name, text, str(refused).rstrip("."))
+    if isinstance(error, Exception):
+        return error
+    # SystemExit, for one, would end a consumer that did nothing wrong.
+    return ProducerRaisedError(type_name, text, "it is no Exception")
+
+
+def described(outcome: Outcome | None) -> str:
+    """What there is, for an error that says that there is something."""
+    names: dict[str, str] = {Kind.ERROR: "an exception", Kind.CANCELLED: "been cancelled"}
+    return "a result" if outcome is None else names.get(outcome[0], "a result")

@@ -1,0 +1,225 @@
+"""Futures watched for others: one thread for each store, however many futures there are."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, NamedTuple, TypeAlias
+
+from proxystore.abc import Key
+from proxystore.errors import ConnectorUnavailableError, MediumGoneError, ProxyStoreError
+from proxystore.host.forks import remake_in_child
+from proxystore.store import Store
+from proxystore_patterns.futures._waits import LOOK_SECONDS, bury
+
+__all__ = ["Call", "Watch", "wait_in_loop"]
+
+Call: TypeAlias = Callable[[], None]
+
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
+# Looks come after so much of the time since the last news, and take no more of all time.
+_SHARE, _DUTY = 0.1, 0.2
+_PATIENCE_SECONDS = 10.0
+
+
+class _Entry(NamedTuple):
+    calls: list[Call]
+    leave: Call | None
+    """Ends being told by the medium; `None` if it does not tell."""
+
+
+class _Watcher:
+    """Makes a call for each future of one store that is done. Thread safe.
+
+    Calls are made for all that is watched when the medium is gone, or could not be
+    reached for ten seconds: who then asks for the result is told why. A forked child
+    watches nothing.
+    """
+
+    def __init__(self, store: Store[Any]) -> None:
+        self.store = store
+        self.remade_in_child()
+        remake_in_child(self)
+
+    def remade_in_child(self) -> None:
+        # Reentrant: a garbage collection may run a finalizer that comes here.
+        self._changed = threading.Condition(threading.RLock())
+        self._entries: dict[Key, _Entry] = {}
+        self._n_untold = 0
+        self._told: set[Key] = set()
+        """Those to look at next."""
+        self._runs = False
+
+    def add(self, key: Key, call: Call) -> None:
+        """Make ``call`` once the future of ``key`` is done."""
+        with self._changed:
+            entry = self._entries.get(key)
+            if entry is not None:
+                entry.calls.append(call)
+                return
+        # Outside of the lock: it may need a connection, and may tell at once.
+        leave = self.store.notify(key, lambda: self._tell(key))
+        with self._changed:
+            if key not in self._entries:
+                self._entries[key] = _Entry([], leave)
+                self._n_untold += leave is None
+                leave = None
+            self._entries[key].calls.append(call)
+            self._tell(key)
+            if not self._runs:
+                self._runs = True
+                threading.Thread(target=self._run, name="proxystore-futures", daemon=True).start()
+        if leave is not None:
+            # Another thread came first.
+            leave()
+
+    def remove(self, key: Key, call: Call) -> None:
+        """Do not make ``call``, unless it has begun."""
+        with self._changed:
+            entry = self._entries.get(key)
+            if entry is None or call not in entry.calls:
+                return
+            entry.calls.remove(call)
+            if entry.calls:
+                return
+            self._forget(key)
+            self._changed.notify()
+        if entry.leave is not None:
+            entry.leave()
+
+    def _tell(self, key: Key) -> None:
+        with self._changed:
+            self._told.add(key)
+            self._changed.notify()
+
+    # --- The thread -------------------------------------------------------------
+
+    def _run(self) -> None:
+        looks = _Pace(_SHORTEST_PAUSE, _LONGEST_PAUSE)
+        deaths = _Pace(LOOK_SECONDS, LOOK_SECONDS)
+        lost_at: float | None = None
+        while self._await_news(looks, deaths):
+            keys, pace = self._next(looks, deaths)
+            begun = time.monotonic()
+            try:
+                done = [key for key in keys if self.store.exists(key)]
+                if pace is deaths:
+                    for key in set(keys).difference(done):
+                        bury(self.store, key)
+                lost_at = None
+            except ConnectorUnavailableError as error:
+                lost_at = begun if lost_at is None else lost_at
+                is_final = isinstance(error, MediumGoneError)
+                done = keys if is_final or begun - lost_at > _PATIENCE_SECONDS else []
+            except ProxyStoreError:
+                # Closed, or not to be read: nothing will come of waiting.
+                done = keys
+            if pace is not None:
+                pace.ended(begun, has_news=bool(done))
+            self._finish(done)
+
+    def _await_news(self, looks: _Pace, deaths: _Pace) -> bool:
+        """Wait until there is something to look at; `False` if the thread is to end."""
+        with self._changed:
+            while self._entries and not self._told:
+                due = min(looks.next_at, deaths.next_at) if self._n_untold else deaths.next_at
+                left = due - time.monotonic()
+                if left <= 0:
+                    break
+                self._changed.wait(left)
+            self._runs = bool(self._entries)
+            return self._runs
+
+    def _next(self, looks: _Pace, deaths: _Pace) -> tuple[list[Key], _Pace | None]:
+        """What to look at, and the pace that has it so, if it is everything."""
+        with self._changed:
+            told, self._told = self._told, set()
+            now = time.monotonic()
+            if now >= deaths.next_at:
+                return list(self._entries), deaths
+            if self._n_untold and now >= looks.next_at:
+                return list(self._entries), looks
+            return [key for key in told if key in self._entries], None
+
+    def _finish(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            with self._changed:
+                entry = self._forget(key)
+            if entry is None:
+                continue
+            if entry.leave is not None:
+                entry.leave()
+            for call in entry.calls:
+                call()
+
+    def _forget(self, key: Key) -> _Entry | None:
+        entry = self._entries.pop(key, None)
+        if entry is not None and entry.leave is None:
+            self._n_untold -= 1
+        return entry
+
+
+class _Pace:
+    """When to look at everything: as often as there may be news, and no more than is cheap."""
+
+    def __init__(self, shortest: float, longest: float) -> None:
+        self._shortest, self._longest = shortest, longest
+        self._news_at = time.monotonic()
+        self.next_at = self._news_at + shortest
+
+    def ended(self, begun: float, *, has_news: bool) -> None:
+        """A look ended that was ``begun`` then."""
+        now = time.monotonic()
+        if has_news:
+            self._news_at = now
+        pause = min(max(self._shortest, (now - self._news_at) * _SHARE), self._longest)
+        self.next_at = now + max(pause, (now - begun) / _DUTY)
+
+
+_watchers: weakref.WeakValueDictionary[str, _Watcher] = weakref.WeakValueDictionary()
+_making = threading.RLock()
+
+
+class Watch:
+    """A call that is to be made. It holds the watcher, as that does the store.
+
+    Args:
+        store: Of the future.
+        key: Of the future.
+        call: Made once, in a thread that others share, when the future is done or its
+            store is lost.
+    """
+
+    def __init__(self, store: Store[Any], key: Key, call: Call) -> None:
+        with _making:
+            watcher = _watchers.get(store.identity)
+            if watcher is None or watcher.store.closed:
+                watcher = _watchers[store.identity] = _Watcher(store)
+        self._watcher, self._key, self._call = watcher, key, call
+        watcher.add(key, call)
+
+    def cancel(self) -> None:
+        """Do not make the call, unless it has begun. Idempotent."""
+        self._watcher.remove(self._key, self._call)
+
+
+async def wait_in_loop(store: Store[Any], key: Key) -> None:
+    """Wait for a future without holding up the event loop."""
+    import asyncio
+
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+    def on_done() -> None:
+        # A loop that was closed meanwhile waits for nothing.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(done.set)
+
+    # Telling the medium may take a request, for which an event loop must not wait.
+    watch = await asyncio.to_thread(Watch, store, key, on_done)
+    try:
+        await done.wait()
+    finally:
+        watch.cancel()
