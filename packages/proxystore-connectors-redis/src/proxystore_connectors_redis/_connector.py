@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -314,6 +314,10 @@ class RedisConnector(Connector[RedisKey]):
         """
         exists = partial(self.exists, key)
         return self._attachment.notices.wait(self._name(key), exists, timeout)
+
+    def notify(self, key: RedisKey, call: Callable[[], None]) -> Callable[[], None]:
+        """As `Notifier.notify`, by one connection however many keys there are."""
+        return self._attachment.notices.call_on(self._name(key), call)
 
     def close(self, *, clear: bool | None = None) -> None:
         """As `Connector.close`. Clearing looks at every name in the database, in the server.

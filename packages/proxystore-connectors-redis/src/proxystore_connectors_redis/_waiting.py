@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from proxystore.errors import (
     ClosedError,
@@ -50,6 +51,17 @@ class Waiter:
         """End `next`."""
         self._error = error
         self._happened.set()
+
+
+class _Caller(Waiter):
+    """Something to call when something may have happened, or the server is lost."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        super().__init__()
+        self._call = call
+
+    def notify(self, error: ProxyStoreError | None = None) -> None:
+        self._call()
 
 
 class Notices:
@@ -125,6 +137,25 @@ class Notices:
     def of(self, channel: bytes) -> Iterator[Waiter]:
         """A waiter that is notified once we listen to ``channel``, and then of each message."""
         waiter = Waiter()
+        self._enter(channel, waiter)
+        try:
+            yield waiter
+        finally:
+            self._leave(channel, waiter)
+
+    def call_on(self, channel: bytes, call: Callable[[], None]) -> Callable[[], None]:
+        """Make ``call`` whenever something may have happened in ``channel``.
+
+        Made by the thread that listens; a last time if the server is lost.
+
+        Returns:
+            What ends it, and may be called again.
+        """
+        caller = _Caller(call)
+        self._enter(channel, caller)
+        return partial(self._leave, channel, caller)
+
+    def _enter(self, channel: bytes, waiter: Waiter) -> None:
         with self._lock:
             if self._closed_as is not None:
                 raise ClosedError(self._closed_as)
@@ -132,16 +163,15 @@ class Notices:
             if channel in self._confirmed:
                 waiter.notify()
             self._ring()
-        try:
-            yield waiter
-        finally:
-            with self._lock:
-                others = self._waiters.get(channel, [])
-                if waiter in others:
-                    others.remove(waiter)
-                if not others:
-                    self._waiters.pop(channel, None)
-                    self._ring()
+
+    def _leave(self, channel: bytes, waiter: Waiter) -> None:
+        with self._lock:
+            others = self._waiters.get(channel, [])
+            if waiter in others:
+                others.remove(waiter)
+            if not others:
+                self._waiters.pop(channel, None)
+                self._ring()
 
     def close(self, name: str) -> None:
         """End every wait with a `ClosedError` about ``name``."""

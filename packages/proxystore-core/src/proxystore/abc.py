@@ -278,14 +278,14 @@ class Notifier(Protocol[_KeyT_contra]):
     No capability: where there is none, whoever waits for many keys looks now and then.
     """
 
-    def notify(self, key: _KeyT_contra, call: Callable[[], None]) -> Callable[[], None]:
+    def notify(self, key: _KeyT_contra, call: Callable[[], None]) -> Callable[[], None] | None:
         """Make ``call`` when ``key`` may have got an object, or the medium may be gone.
 
         It may be made several times, at once, and in vain, in a thread of the
         connector's, which it must not hold up. What was there before is not told.
 
         Returns:
-            What ends it. Idempotent.
+            What ends it, and may be called again; `None` if this medium tells nothing.
         """
         ...
 

@@ -8,7 +8,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
 from proxystore.abc import Acknowledgement, Capability, Connector, Medium, capabilities_of
@@ -48,6 +49,8 @@ class _Shelf:
         self.expiries: dict[LocalKey, float] = {}
         self.generations: dict[LocalKey, int] = {}
         self.counter = itertools.count(1)
+        self.calls: defaultdict[LocalKey, list[Callable[[], None]]] = defaultdict(list)
+        """To make when a key is set."""
         self.changed = threading.Condition(threading.RLock())
         remake_in_child(self)
 
@@ -176,6 +179,9 @@ class LocalConnector(Connector[LocalKey]):
             if shelf.find(key) is not None:
                 raise KeyAlreadySetError(repr(key))
             shelf.store(key, data, ttl)
+            calls = tuple(shelf.calls.get(key, ()))
+        for call in calls:
+            call()
 
     def replace(self, key: LocalKey, payload: Payload) -> None:
         """As `Replaceable.replace`. The object keeps its time to live."""
@@ -209,6 +215,23 @@ class LocalConnector(Connector[LocalKey]):
             # Closing ends every wait: nobody could end it otherwise.
             shelf.changed.wait_for(lambda: self._closed or shelf.find(key) is not None, timeout)
             return self._find(key) is not None
+
+    def notify(self, key: LocalKey, call: Callable[[], None]) -> Callable[[], None]:
+        """As `Notifier.notify`. Made in the thread that sets the key, or closes."""
+        shelf = self._open_shelf()
+        checked_id(key, LocalKey)
+        with shelf.changed:
+            shelf.calls[key].append(call)
+
+        def leave() -> None:
+            with shelf.changed:
+                calls = shelf.calls.get(key, [])
+                if call in calls:
+                    calls.remove(call)
+                if not calls:
+                    shelf.calls.pop(key, None)
+
+        return leave
 
     def touch(self, key: LocalKey, ttl: float | None) -> bool:
         shelf = self._open_shelf()
@@ -270,6 +293,9 @@ class LocalConnector(Connector[LocalKey]):
             if self._owns and clear is not False:
                 shelf.clear()
             shelf.changed.notify_all()
+            calls = [call for some in shelf.calls.values() for call in some]
+        for call in calls:
+            call()
 
     @property
     def capabilities(self) -> frozenset[Capability]:

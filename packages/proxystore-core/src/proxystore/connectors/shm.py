@@ -234,6 +234,18 @@ class ShmConnector(AddressedConnector[ShmKey]):
         place_of(key)
         return self._objects.wait(key.name, lambda: self.exists(key), timeout)
 
+    @_in_present_directory
+    def notify(self, key: ShmKey, call: Callable[[], None]) -> Callable[[], None] | None:
+        """As `Notifier.notify`; tells nothing where the system does not."""
+        from proxystore.host.arrivals import call_on
+
+        place_of(key)
+        directory = self._attachment.directory()
+        try:
+            return call_on(directory.fd, key.name, call)
+        except OSError:
+            return None
+
     # --- Changes ------------------------------------------------------------------
 
     @_in_present_directory

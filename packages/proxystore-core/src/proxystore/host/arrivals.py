@@ -19,7 +19,7 @@ from typing import Any
 
 from proxystore.host.forks import remake_in_child
 
-__all__ = ["wait_for"]
+__all__ = ["call_on", "wait_for"]
 
 _EVENT = struct.Struct("=iIII")
 _CREATE, _MOVED_TO, _DELETE_SELF, _ONLY_DIRECTORIES = 0x100, 0x80, 0x400, 0x01000000
@@ -60,12 +60,54 @@ def wait_for(
         _watcher.leave(watch)
 
 
+def call_on(directory: int, name: str, call: Callable[[], None]) -> Callable[[], None]:
+    """Make ``call`` whenever ``name`` may have come into the directory, or that went.
+
+    Args:
+        directory: Open.
+        name: Of a file in it.
+        call: Made in a thread that all who wait share.
+
+    Returns:
+        What ends it, and may be called again.
+
+    Raises:
+        OSError: The system does not tell, or not one more process.
+    """
+    return _Call(_watcher.watch(directory), name, call).leave
+
+
+class _Call:
+    """Something to call; looks like a lock to the watcher, which gives it up when it is told."""
+
+    def __init__(self, watch: int, name: str, call: Callable[[], None]) -> None:
+        self._watch, self._name, self._call = watch, name, call
+        self._left = False
+        _watcher.expect(watch, name, self)
+
+    def release(self) -> None:
+        # Again, and before the call: what comes after it is told too.
+        _watcher.expect(self._watch, self._name, self)
+        if self._left:
+            _watcher.forget(self._watch, self._name, self)
+            return
+        self._call()
+
+    def leave(self) -> None:
+        if not self._left:
+            self._left = True
+            _watcher.forget(self._watch, self._name, self)
+            _watcher.leave(self._watch)
+
+
 def _wait_until(
     watch: int, name: str, is_there: Callable[[], bool], deadline: float | None
 ) -> bool:
     while True:
         # Before the look: what comes after it is told.
-        told = _watcher.expect(watch, name)
+        told = threading.Lock()
+        told.acquire()
+        _watcher.expect(watch, name, told)
         try:
             if is_there():
                 return True
@@ -104,7 +146,7 @@ class _Watcher:
         self._fd = -1
         self._lock = threading.Lock()
         self._waiters: dict[int, int] = {}
-        # Each is a lock that is held until the name came. Any: locks have no public type.
+        # Each is released when the name came. Any: locks have no public type.
         self._expected: dict[tuple[int, str], set[Any]] = {}
 
     def watch(self, directory: int) -> int:
@@ -136,16 +178,13 @@ class _Watcher:
                 del self._waiters[watch]
                 _inotify().inotify_rm_watch(self._fd, watch)
 
-    def expect(self, watch: int, name: str) -> Any:
-        """A lock that can be taken once ``name`` came."""
-        told = threading.Lock()
-        told.acquire()
+    def expect(self, watch: int, name: str, told: Any) -> None:
+        """Call ``told.release()``, once, when ``name`` came."""
         with self._lock:
             self._expected.setdefault((watch, name), set()).add(told)
-        return told
 
     def forget(self, watch: int, name: str, told: Any) -> None:
-        """Nobody waits for that lock any more."""
+        """Do not release it any more."""
         with self._lock:
             expecting = self._expected.get((watch, name), set())
             expecting.discard(told)

@@ -123,7 +123,7 @@ class DeferringStore(AsyncObjectStore[ConnectorT]):
         """Have ``call`` made when ``key`` may have got an object, as `Notifier.notify`.
 
         Returns:
-            What ends it; `None` if the connector makes no calls, so that the caller must look.
+            What ends it; `None` if nobody makes such calls, so that the caller must look.
 
         Raises:
             StoreClosedError: The store was closed.
@@ -134,7 +134,7 @@ class DeferringStore(AsyncObjectStore[ConnectorT]):
         connector: Any = self._connector
         if not hasattr(connector, "notify"):
             return None
-        leave: Callable[[], None] = connector.notify(key, call)
+        leave: Callable[[], None] | None = connector.notify(key, call)
         return leave
 
     def touch(self, key: Key, ttl: float | None) -> bool:

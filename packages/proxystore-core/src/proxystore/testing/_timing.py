@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from proxystore.abc import Capability
+from proxystore.abc import Capability, Key, Notifier
 from proxystore.testing._claims import Suite, requires
 from proxystore.testing._objects import read
 from proxystore.testing._samples import Content, pattern
@@ -58,6 +58,26 @@ class WaitableContract(Suite):
         assert _within(_GIVE_UP, lambda: connector.wait(key, timeout=_FAR)) is True
         assert b"here" == read(connector, key)
         setting.join()
+
+    @requires(Capability.DEFERRABLE, Capability.WAITABLE)
+    def test_a_notifier_calls_for_each_key_that_is_set(self, connector: Subject) -> None:
+        if not isinstance(connector, Notifier):
+            # Nothing is promised, and who waits for many keys looks now and then.
+            return
+        keys = [connector.new_key() for _ in range(50)]
+        told: dict[Key, threading.Event] = {key: threading.Event() for key in keys}
+        leaves = [leave for key in keys if (leave := connector.notify(key, told[key].set))]
+        if not leaves:
+            return
+        with self.another(connector) as other:
+            for key in keys:
+                # Calls made in vain are allowed: one more is to come.
+                told[key].clear()
+                other.set(key, b"x")
+        assert all(each.wait(_GIVE_UP) for each in told.values())
+        for leave in leaves:
+            leave()
+            leave()
 
 
 class LeasableContract(Suite):

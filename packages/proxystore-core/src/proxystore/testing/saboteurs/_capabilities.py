@@ -162,6 +162,16 @@ class WaitLooksOnce(Saboteur):
         return self.exists(key)
 
 
+class NotifiesNobody(Saboteur):
+    """A notifier calls when the object appears."""
+
+    caught_by = "test_a_notifier_calls_for_each_key_that_is_set"
+    needs = _WAITABLE | _DEFERRABLE
+
+    def notify(self, key: Any, call: Any) -> Any:
+        return lambda: None
+
+
 class TtlIgnored(Saboteur):
     """An object is absent after its time to live."""
 
