@@ -81,8 +81,11 @@ class FutureFactory(StoreFactory[T]):
         )
 
     def __reduce__(self) -> tuple[object, ...]:
-        _, arguments = super().__reduce__()
-        return (_load, arguments) if self.timeout is None else (_load_timed, (self.timeout, arguments))
+        # Any: what the loader of a StoreFactory takes.
+        arguments: Any = super().__reduce__()[1]
+        if self.timeout is None:
+            return _load, arguments
+        return _load_timed, (self.timeout, arguments)
 
     def __repr__(self) -> str:
         return f"<FutureFactory of {tuple(self._key)!r} in store {self._reference.name!r}>"

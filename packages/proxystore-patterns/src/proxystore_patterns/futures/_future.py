@@ -168,7 +168,7 @@ class Future(Generic[T]):
         def on_done() -> None:
             try:
                 call(self)
-            except Exception:
+            except Exception:  # noqa: BLE001 - as in concurrent.futures: others wait for theirs.
                 _log.exception("A callback of %r failed.", self)
 
         Watch(self.store, self.key, on_done)
@@ -237,14 +237,22 @@ class Future(Generic[T]):
         held.begin()
         try:
             yield
-            if not self.done():
-                raise NoResultError(repr(self.key), self.store.name)
         except BaseException as error:
             with suppress(FutureAlreadyDoneError):
                 self.set_exception(error)
             raise
+        else:
+            self._require_result()
         finally:
             held.end()
+
+    def _require_result(self) -> None:
+        if self.done():
+            return
+        error = NoResultError(repr(self.key), self.store.name)
+        with suppress(FutureAlreadyDoneError):
+            self.set_exception(error)
+        raise error
 
     def _settle(self, outcome: Outcome) -> None:
         try:
