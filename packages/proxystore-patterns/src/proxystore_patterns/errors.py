@@ -11,6 +11,8 @@ __all__ = [
     "FutureCancelledError",
     "FutureTimeoutError",
     "FuturesTimeoutError",
+    "JobNotFoundError",
+    "LifetimeEndedError",
     "NoResultError",
     "PatternsError",
     "ProducerDiedError",
@@ -152,4 +154,30 @@ class ResultTakenError(PatternsError, LookupError):
         super().__init__(
             f"The result of future {key} in store {store!r} was taken, for the future was made "
             f"with evict=True. Make it without, and evict the result or give it a lifetime."
+        )
+
+
+# --- Lifetimes -----------------------------------------------------------------
+
+
+class LifetimeEndedError(PatternsError, RuntimeError):
+    """Something was added to a lifetime that has ended; it was evicted."""
+
+    _facts = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"Lifetime {name!r} has ended, and what is added to it ends at once. Make the "
+            f"lifetime last as long as its objects are used, or make another one."
+        )
+
+
+class JobNotFoundError(PatternsError, LookupError):
+    """A job was to be named by the environment, which names none."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This process runs in no Slurm job: SLURM_JOB_ID is not set. Pass job_id=, or use "
+            "a ContextLifetime or LeaseLifetime outside of jobs."
         )

@@ -1,0 +1,200 @@
+"""What all lifetimes have: the keys they hold, and how those go."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from collections.abc import Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+from proxystore.abc import Key
+from proxystore.connectors.keys import fresh_id
+from proxystore.errors import MediumGoneError, ProxyStoreError, StoreClosedError
+from proxystore.host.forks import remake_in_child
+from proxystore.proxy import Proxy
+from proxystore.store import Store, get_key, get_store
+from proxystore_patterns.errors import LifetimeEndedError
+from proxystore_patterns.lifetimes._clock import CLOCK
+from proxystore_patterns.lifetimes._ledger import LEDGER, Entry
+
+__all__ = ["EvictingLifetime"]
+
+_log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 30.0
+
+
+# Any in this module: stores with whatever connectors, proxies of whatever objects.
+class EvictingLifetime:
+    """Holds keys, and evicts their objects when it ends. Thread safe.
+
+    What it holds is noted in a ledger under the user's directory, so that
+    ``proxystore-patterns leaks`` finds it should the process be killed. A forked child
+    holds only what it adds itself.
+
+    Args:
+        store: Of keys that are added without one.
+        name: For people to read.
+        parent: Ends this lifetime when it ends, if that has not ended before.
+    """
+
+    def __init__(
+        self,
+        store: Store[Any] | None = None,
+        *,
+        name: str | None = None,
+        parent: EvictingLifetime | None = None,
+    ) -> None:
+        self.name = f"{type(self).__name__}-{fresh_id()}" if name is None else name
+        self._store = store
+        self._ended = False
+        self.remade_in_child()
+        remake_in_child(self)
+        if parent is not None:
+            parent._adopt(self)
+
+    def remade_in_child(self) -> None:
+        """Leave the parent process what it holds."""
+        # Reentrant: a garbage collection may run a finalizer that comes here.
+        self._lock = threading.RLock()
+        self._held: dict[Store[Any], dict[Key, None]] = {}
+        self._entries: list[Entry] = []
+        # Weakly: a lifetime inside that ended needs nobody to end it.
+        self._children: weakref.WeakSet[EvictingLifetime] = weakref.WeakSet()
+
+    def add_key(self, *keys: Key, store: Store[Any] | None = None) -> None:
+        """Evict ``keys`` when the lifetime ends.
+
+        Args:
+            keys: Whether or not they have objects yet.
+            store: Of the keys; the default is that of the lifetime.
+
+        Raises:
+            LifetimeEndedError: It has ended. The keys were evicted.
+            ValueError: Neither the lifetime nor the call names a store.
+        """
+        chosen = store or self._store
+        if chosen is None:
+            raise ValueError(f"Pass store=: {self!r} has no store of its own for the keys.")
+        with self._lock:
+            ended = self._ended
+            if not ended:
+                self._held.setdefault(chosen, {}).update(dict.fromkeys(keys))
+        if ended:
+            for key in keys:
+                chosen.evict(key)
+            raise LifetimeEndedError(self.name)
+        self._secure(chosen, keys)
+
+    def add_proxy(self, *proxies: Proxy[Any]) -> None:
+        """Evict the objects of ``proxies`` when the lifetime ends.
+
+        Raises:
+            LifetimeEndedError: It has ended. The objects were evicted.
+            ProxyStoreFactoryError: A proxy did not come from a store; none was added.
+        """
+        for key, store in [(get_key(proxy), get_store(proxy)) for proxy in proxies]:
+            self.add_key(key, store=store)
+
+    def done(self) -> bool:
+        """Whether the lifetime has ended."""
+        return self._ended
+
+    def close(self, *, close_stores: bool = False) -> None:
+        """End now: first the lifetimes inside, then what this one holds. Idempotent.
+
+        Args:
+            close_stores: Close the stores of what it held too.
+
+        Raises:
+            ConnectorUnavailableError: A medium could not be reached. What is there stays
+                held, for another call, or ``proxystore-patterns leaks``.
+        """
+        with self._lock:
+            self._ended = True
+            children = list(self._children)
+        errors = [error for child in children if (error := child._closed(close_stores))]
+        with self._lock:
+            held, self._held = self._held, {}
+        for store, keys in held.items():
+            error = self._evicted(store, keys)
+            if error is not None:
+                errors.append(error)
+            elif close_stores:
+                store.close()
+        if errors:
+            raise errors[0]
+        self._erase()
+
+    def end_quietly(self) -> None:
+        """`close`, where nobody would hear of an error: it is logged, and tried again later."""
+        try:
+            self.close()
+        except ProxyStoreError as error:
+            _log.warning("%r could not evict what it held: %s", self, error)
+            CLOCK.after(_RETRY_SECONDS, self.end_quietly)
+
+    def _closed(self, close_stores: bool) -> ProxyStoreError | None:  # noqa: FBT001
+        try:
+            self.close(close_stores=close_stores)
+        except ProxyStoreError as error:
+            return error
+        return None
+
+    def _evicted(self, store: Store[Any], keys: dict[Key, None]) -> ProxyStoreError | None:
+        """Evict ``keys``, and give why the rest of them is still held."""
+        for key in list(keys):
+            try:
+                # Where the medium is closed or gone there is nothing to evict.
+                with suppress(MediumGoneError, StoreClosedError):
+                    store.evict(key)
+            except ProxyStoreError as error:
+                with self._lock:
+                    self._held.setdefault(store, {}).update(keys)
+                return error
+            del keys[key]
+        return None
+
+    def _secure(self, store: Store[Any], keys: Sequence[Key]) -> None:
+        """See to it that ``keys`` are evicted even if this process is killed."""
+        self._note(store, keys)
+
+    def _note(self, store: Store[Any], keys: Sequence[Key], job: str | None = None) -> None:
+        """Let others know what is held."""
+        entry = LEDGER.note(self.name, store, keys, job=job) if keys else None
+        if entry is None:
+            return
+        with self._lock:
+            self._entries.append(entry)
+            ended = self._ended and not self._held
+        if ended:
+            # It ended meanwhile, and took these along.
+            self._erase()
+
+    def _erase(self) -> None:
+        with self._lock:
+            entries, self._entries = self._entries, []
+        LEDGER.erase(entries)
+
+    def _adopt(self, child: EvictingLifetime) -> None:
+        with self._lock:
+            if self._ended:
+                raise LifetimeEndedError(self.name)
+            self._children.add(child)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}{' (ended)' if self._ended else ''}>"
