@@ -263,6 +263,26 @@ def test_hasattr_passes_on_an_error_of_the_factory(proxy_type: type[Proxy]) -> N
         hasattr(proxy_type(factory), "anything")
 
 
+def test_a_factory_can_raise_a_kind_of_resolve_error_of_its_own(proxy_type: type[Proxy]) -> None:
+    class GoneError(ProxyResolveError):
+        pass
+
+    def factory() -> None:
+        raise GoneError("gone for good")
+
+    with pytest.raises(GoneError, match=r"^gone for good$"):
+        proxy_type(factory).anything
+
+
+def test_a_resolve_error_of_another_proxy_is_a_cause_like_any(proxy_type: type[Proxy]) -> None:
+    def factory() -> None:
+        raise ProxyResolveError("the inner one")
+
+    with pytest.raises(ProxyResolveError, match="raised ProxyResolveError: the inner one") as caught:
+        proxy_type(factory).anything
+    assert isinstance(caught.value.cause, ProxyResolveError)
+
+
 def test_an_interrupt_in_the_factory_stays_an_interrupt(proxy_type: type[Proxy]) -> None:
     def factory() -> None:
         raise KeyboardInterrupt

@@ -377,7 +377,10 @@ class ForbiddenSerializerError(SerializationError, PermissionError):
 
 
 class ProxyResolveError(ProxyStoreError):
-    """The factory of a proxy raised; `cause` is what it raised."""
+    """The factory of a proxy raised; `cause` is what it raised.
+
+    A factory that raises a subclass of this error lets it reach the user of the proxy as it is.
+    """
 
     _facts = ("message", "cause")
 

@@ -59,7 +59,8 @@ def run_once(
     Raises:
         ProxyReentryError: The factory came back here for the same proxy, or its thread would
             wait for one that waits for it.
-        ProxyResolveError: The factory raised an `Exception`; it is the cause.
+        ProxyResolveError: The factory raised an `Exception`, which is the cause; or it raised a
+            subclass of this error, which comes as it is.
     """
     me = threading.get_ident()
     while True:
@@ -110,9 +111,10 @@ def _waits_for(thread: int, flight: _Flight | None) -> bool:
 def _call(factory: Callable[[], Any]) -> Any:
     try:
         return factory()
-    except ProxyReentryError:
-        raise
     except Exception as error:
+        if isinstance(error, ProxyResolveError) and type(error) is not ProxyResolveError:
+            # A kind of its own, which callers catch by its name.
+            raise
         raise ProxyResolveError(
             f"The factory of a proxy ({_named(factory)}) raised "
             f"{type(error).__qualname__}: {error} "
