@@ -4,13 +4,14 @@ import copy
 import dataclasses
 import sys
 import weakref
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
 import pytest
 
 import proxystore.proxy
-from proxystore.factory import LambdaFactory, SimpleFactory
+from proxystore.factory import Factory, LambdaFactory, SimpleFactory
 from proxystore.proxy import (
     Proxy,
     ProxyLocker,
@@ -281,6 +282,41 @@ def test_a_resolve_error_of_another_proxy_is_a_cause_like_any(proxy_type: type[P
     with pytest.raises(ProxyResolveError, match="raised ProxyResolveError: the inner one") as caught:
         proxy_type(factory).anything
     assert isinstance(caught.value.cause, ProxyResolveError)
+
+
+def _passing(error: Exception) -> Factory[None]:
+    class Passing(Factory[None]):
+        passes_errors = True
+
+        def resolve(self) -> None:
+            raise error
+
+    return Passing()
+
+
+@pytest.mark.parametrize(
+    "use",
+    [lambda p: p.anything, lambda p: p + 1, len, bool, hash, iter, lambda p: p(), str, list],
+    ids=["getattr", "add", "len", "bool", "hash", "iter", "call", "str", "list"],
+)
+def test_a_factory_can_have_its_errors_raised_as_themselves(
+    proxy_type: type[Proxy], use: Callable[[object], object]
+) -> None:
+    error = ValueError("of the producer")
+    with pytest.raises(ValueError, match=r"^of the producer$") as caught:
+        use(proxy_type(_passing(error)))
+    assert error is caught.value
+
+
+@pytest.mark.parametrize("answer", [AttributeError, KeyError, StopIteration, TypeError])
+def test_no_error_of_a_factory_is_taken_for_an_answer(
+    proxy_type: type[Proxy], answer: type[Exception]
+) -> None:
+    proxy = proxy_type(_passing(answer("x")))
+    for use in (lambda: hasattr(proxy, "anything"), lambda: list(proxy), lambda: 1 in proxy):
+        with pytest.raises(ProxyResolveError) as caught:
+            use()
+        assert isinstance(caught.value.cause, answer)
 
 
 def test_an_interrupt_in_the_factory_stays_an_interrupt(proxy_type: type[Proxy]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 __all__ = ["Factory", "LambdaFactory", "SimpleFactory"]
 
@@ -17,6 +17,13 @@ class Factory(ABC, Generic[T_co]):
 
     Any callable without arguments is a factory for a `Proxy`. This class is for
     those that carry state, which must pickle for the proxy to travel.
+    """
+
+    passes_errors: ClassVar[bool] = False
+    """Whether what `resolve` raises reaches whoever used the proxy as itself.
+
+    Else, and if it would mean something to the interpreter (such as that there is no such
+    attribute, or that a loop is over), it is the cause of a `ProxyResolveError`.
     """
 
     @abstractmethod

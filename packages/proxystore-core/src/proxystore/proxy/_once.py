@@ -13,6 +13,9 @@ __all__ = ["run_once"]
 
 P = TypeVar("P")
 
+# What the interpreter takes for an answer: no such attribute, no more items, no such operator.
+_ANSWERS = (AttributeError, LookupError, StopIteration, StopAsyncIteration, TypeError)
+
 
 class _Flight:
     """One run of one factory, for which other threads wait.
@@ -61,6 +64,7 @@ def run_once(
             wait for one that waits for it.
         ProxyResolveError: The factory raised an `Exception`, which is the cause; or it raised a
             subclass of this error, which comes as it is.
+        Exception: What a factory raised that passes its errors on.
     """
     me = threading.get_ident()
     while True:
@@ -112,8 +116,7 @@ def _call(factory: Callable[[], Any]) -> Any:
     try:
         return factory()
     except Exception as error:
-        if isinstance(error, ProxyResolveError) and type(error) is not ProxyResolveError:
-            # A kind of its own, which callers catch by its name.
+        if _passes(factory, error):
             raise
         raise ProxyResolveError(
             f"The factory of a proxy ({_named(factory)}) raised "
@@ -121,6 +124,14 @@ def _call(factory: Callable[[], Any]) -> Any:
             f"(The proxy stays unresolved; its next use calls the factory again.)",
             error,
         ) from error
+
+
+def _passes(factory: object, error: Exception) -> bool:
+    """Whether ``error`` goes on as it is."""
+    if isinstance(error, ProxyResolveError):
+        # A kind of its own, which callers catch by its name.
+        return type(error) is not ProxyResolveError
+    return bool(getattr(factory, "passes_errors", False)) and not isinstance(error, _ANSWERS)
 
 
 def _named(factory: object) -> str:

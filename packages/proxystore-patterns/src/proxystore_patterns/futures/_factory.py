@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from proxystore.abc import Capability, Key
 from proxystore.errors import KeyNotSetError
@@ -31,6 +31,8 @@ class FutureFactory(StoreFactory[T]):
         deserializer: Use this one instead of the store's.
         timeout: Seconds to wait when it is resolved; `None`: for ever.
     """
+
+    passes_errors: ClassVar[bool] = True
 
     def __init__(
         self,
