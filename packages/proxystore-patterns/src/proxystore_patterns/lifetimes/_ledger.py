@@ -158,26 +158,32 @@ def _encoded(line: dict[str, Any]) -> bytes:
 
 
 def notes_in(text: str) -> Iterator[tuple[Entry, Note]]:
-    """What a ledger says is still held. Leaves out a last line that was not finished."""
+    """What a ledger says is still held. Leaves out lines that were not finished."""
     process, held = "a process that is not known", dict[Entry, Note]()
     for line in text.splitlines():
         try:
             fields = json.loads(line)
-        except ValueError:
+            process = fields.get("process", process)
+            for entry in fields.get("erased", ()):
+                held.pop(entry, None)
+            if "entry" in fields:
+                held[fields["entry"]] = _note(process, fields)
+        except (ValueError, AttributeError, KeyError, TypeError):
+            # Of a process that was killed as it wrote, or of a disk that was full.
             continue
-        process = fields.get("process", process)
-        for entry in fields.get("erased", ()):
-            held.pop(entry, None)
-        if "entry" in fields:
-            held[fields["entry"]] = Note(
-                process,
-                fields["lifetime"],
-                fields["job"],
-                _untangled(fields["address"]),
-                fields["store"],
-                tuple(_untangled(fields["keys"])),
-            )
     yield from held.items()
+
+
+# Any: as they were written.
+def _note(process: str, fields: dict[str, Any]) -> Note:
+    return Note(
+        process,
+        fields["lifetime"],
+        fields["job"],
+        _untangled(fields["address"]),
+        fields["store"],
+        tuple(_untangled(fields["keys"])),
+    )
 
 
 def _untangled(value: Any) -> Any:

@@ -1,0 +1,173 @@
+"""Real servers and real processes, and stores in each kind of medium."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxystore.connectors.file import FileConnector
+from proxystore.connectors.local import LocalConnector
+from proxystore.connectors.shm import ShmConnector
+from proxystore.store import Store
+
+_STARTED_WITHIN = 20.0
+
+
+@pytest.fixture(autouse=True)
+def user_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's directory of the test's own."""
+    monkeypatch.setenv("PROXYSTORE_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+class RedisServer:
+    """A server on a free port of the loopback, that keeps nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        program = shutil.which("redis-server", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+        if program is None:
+            why = "redis-server is not installed (ci/services redis installs it)"
+            if os.environ.get("PROXYSTORE_REQUIRE_SERVICES"):
+                pytest.fail(why)
+            pytest.skip(why)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        options = {"--port": str(self.port), "--bind": "127.0.0.1", "--save": "", "--dir": str(folder)}
+        self._command = [program, *(text for pair in options.items() for text in pair)]
+        self._folder = folder
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and return once it answers."""
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        deadline = time.monotonic() + _STARTED_WITHIN
+        while not self._answers():
+            assert self._process.poll() is None, (self._folder / "log").read_text()
+            assert time.monotonic() < deadline, "redis-server did not start"
+            time.sleep(0.005)
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as probe:
+                probe.sendall(b"PING\r\n")
+                return probe.recv(64).startswith(b"+PONG")
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._process.kill()
+        self._process.wait()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A server that all tests share: each uses a namespace of its own."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def own_redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A server that the test may ill-treat."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.kill()
+
+
+def _redis(port: int) -> Any:
+    connectors = pytest.importorskip("proxystore_connectors_redis")
+    return connectors.RedisConnector("127.0.0.1", port, timeout=5)
+
+
+@pytest.fixture
+def make_store(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Callable[..., Store[Any]]]:
+    """Makes stores by the name of a medium."""
+    connectors: dict[str, Callable[[], Any]] = {
+        "local": LocalConnector,
+        "shm": ShmConnector,
+        "file": lambda: FileConnector(tmp_path / "objects"),
+        "redis": lambda: _redis(request.getfixturevalue("redis_server").port),
+    }
+    with ExitStack() as stack:
+        yield lambda medium, **options: stack.enter_context(
+            Store(f"in-{medium}", connectors[medium](), **options)
+        )
+
+
+@pytest.fixture(params=["shm", "file", "redis"])
+def store(request: pytest.FixtureRequest, make_store: Callable[..., Store[Any]]) -> Store[Any]:
+    """A store that other processes of this host see."""
+    return make_store(request.param)
+
+
+class Process:
+    """Another interpreter that runs code, which has ``given`` and may `say` things."""
+
+    def __init__(self, code: str, given: object) -> None:
+        lines = (
+            "import pickle, sys",
+            "given = pickle.load(sys.stdin.buffer)",
+            "def say(thing):",
+            "    pickle.dump(thing, sys.stdout.buffer); sys.stdout.flush()",
+            code,
+        )
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", "\n".join(lines)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self.pid = self._process.pid
+        assert self._process.stdin is not None
+        pickle.dump(given, self._process.stdin)
+        self._process.stdin.flush()
+
+    def hear(self) -> Any:
+        """The next thing that it says."""
+        assert self._process.stdout is not None
+        return pickle.load(self._process.stdout)
+
+    def tell(self) -> None:
+        """End what waits for a line of its standard input."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"\n")
+        self._process.stdin.flush()
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """kill -9, and wait until it is dead."""
+        self._process.send_signal(signal.SIGKILL)
+        self._process.communicate()
+
+    def wait(self) -> int:
+        self._process.communicate(timeout=60)
+        return self._process.returncode
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[..., Process]]:
+    """Runs code in another interpreter, beside the test, and kills it after that."""
+    with ExitStack() as stack:
+
+        def start(code: str, given: object = None) -> Process:
+            process = Process(code, given)
+            stack.callback(process.kill)
+            return process
+
+        yield start

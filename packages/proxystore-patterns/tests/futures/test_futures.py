@@ -1,0 +1,348 @@
+"""Futures: one result, given once, and got wherever the future or its proxy is."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from proxystore.abc import Capability
+from proxystore.errors import CapabilityError, SerializationError
+from proxystore.proxy import Proxy, ProxyResolveError, is_resolved
+from proxystore.store import Store, get_key, get_store
+from proxystore.testing import MemoryConnector
+from proxystore_patterns.errors import (
+    FutureAlreadyDoneError,
+    FutureCancelledError,
+    FutureTimeoutError,
+    NoResultError,
+    ProducerRaisedError,
+    ResultTakenError,
+)
+from proxystore_patterns.futures import Future, future
+
+TIMEOUT_S = 20
+
+MakeStore = Callable[..., Store[Any]]
+
+
+@pytest.fixture
+def local(make_store: MakeStore) -> Store[Any]:
+    return make_store("local")
+
+
+def test_a_result_is_got_as_it_was_set(store: Store[Any]) -> None:
+    made: Future[dict[str, Any]] = future(store)
+    assert not made.done()
+    made.set_result({"a": np.arange(3), "b": None})
+    assert made.done()
+    assert [0, 1, 2] == made.result(TIMEOUT_S)["a"].tolist()
+    assert made.exception() is None
+    assert not made.cancelled()
+
+
+@pytest.mark.parametrize("value", [None, False, 0, "", (), b"", ("error", 1), ("cancelled",)])
+def test_every_value_is_a_result(local: Store[Any], value: object) -> None:
+    made = future(local)
+    made.set_result(value)
+    assert value == made.result(TIMEOUT_S)
+
+
+def test_a_proxy_waits_for_the_result_where_it_is_used(store: Store[Any]) -> None:
+    made = future(store)
+    proxy = pickle.loads(pickle.dumps(made.proxy(timeout=TIMEOUT_S)))
+    assert not is_resolved(proxy)
+    threading.Timer(0.02, made.set_result, (np.ones(4),)).start()
+    assert 4 == proxy.sum()
+    assert isinstance(proxy, np.ndarray)
+
+
+def test_a_proxy_of_a_future_is_one_of_its_store(local: Store[Any]) -> None:
+    made = future(local)
+    assert made.key == get_key(made.proxy())
+    assert local is get_store(made.proxy())
+
+
+def test_futures_and_their_proxies_pickle_small(store: Store[Any]) -> None:
+    made = future(store)
+    assert len(pickle.dumps(made.proxy())) <= 240
+    assert len(pickle.dumps(made)) <= 260
+
+
+def test_a_copy_of_a_future_is_the_same_future(store: Store[Any]) -> None:
+    made = future(store)
+    copy = pickle.loads(pickle.dumps(made))
+    copy.set_result(1)
+    assert 1 == made.result(TIMEOUT_S)
+    assert copy.key == made.key
+
+
+def test_the_first_outcome_stands(store: Store[Any]) -> None:
+    made = future(store)
+    made.set_result(1)
+    copy = pickle.loads(pickle.dumps(made))
+    for second in (
+        lambda: copy.set_result(2),
+        lambda: copy.set_exception(ValueError("late")),
+        lambda: made.set_result(2),
+    ):
+        with pytest.raises(FutureAlreadyDoneError, match="already has a result"):
+            second()
+    assert not copy.cancel()
+    assert 1 == copy.result(TIMEOUT_S)
+
+
+def test_of_threads_that_set_one_future_exactly_one_wins(store: Store[Any]) -> None:
+    made, together, wins = future(store), threading.Barrier(6), []
+
+    def contend(number: int) -> None:
+        together.wait(TIMEOUT_S)
+        try:
+            made.set_result(number)
+        except FutureAlreadyDoneError:
+            return
+        wins.append(number)
+
+    threads = [threading.Thread(target=contend, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(TIMEOUT_S)
+    assert [made.result(TIMEOUT_S)] == wins
+
+
+def _failed(number: int) -> None:
+    raise ValueError(f"not {number}")
+
+
+def test_the_exception_of_the_producer_is_raised_as_itself(store: Store[Any]) -> None:
+    made = future(store)
+    try:
+        _failed(7)
+    except ValueError as error:
+        made.set_exception(error)
+    copy = pickle.loads(pickle.dumps(made))
+    for use in (copy.result, lambda: copy.proxy() + 1, lambda: len(copy.proxy())):
+        with pytest.raises(ValueError, match="not 7") as caught:
+            use()
+        assert type(caught.value) is ValueError
+        assert "not 7" == str(caught.value)
+        assert "in _failed" in caught.value.__notes__[0]
+    assert isinstance(copy.exception(), ValueError)
+    assert made.done()
+
+
+def test_each_who_asks_gets_an_exception_of_its_own(local: Store[Any]) -> None:
+    made = future(local)
+    made.set_exception(ValueError("once"))
+    assert made.exception() is not made.exception()
+    assert not hasattr(made.exception(), "__notes__")
+
+
+def test_an_exception_that_means_an_answer_does_not_pass_for_one(local: Store[Any]) -> None:
+    made = future(local)
+    made.set_exception(AttributeError("of the producer"))
+    with pytest.raises(ProxyResolveError) as caught:
+        hasattr(made.proxy(), "anything")
+    assert isinstance(caught.value.cause, AttributeError)
+    with pytest.raises(AttributeError, match="of the producer"):
+        made.result()
+
+
+class Unpicklable(Exception):
+    def __reduce__(self) -> Any:
+        raise TypeError("never")
+
+
+class Unloadable(Exception):
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (Unpicklable("secret life"), "could not be serialized"),
+        (Unloadable(1, 2), "missing 1 required positional argument"),
+        (SystemExit(3), "it is no Exception"),
+    ],
+)
+def test_what_cannot_be_raised_as_itself_is_told(
+    local: Store[Any], error: BaseException, why: str
+) -> None:
+    made = future(local)
+    made.set_exception(error)
+    with pytest.raises(ProducerRaisedError, match=why) as caught:
+        made.result()
+    assert type(error).__qualname__ == caught.value.type_name
+    assert str(error) in str(caught.value)
+
+
+def test_a_cancelled_future_has_no_result(store: Store[Any]) -> None:
+    made = future(store)
+    copy = pickle.loads(pickle.dumps(made))
+    assert made.cancel()
+    assert made.cancelled()
+    assert copy.cancelled()
+    assert made.cancel(), "it is cancelled, as was asked"
+    with pytest.raises(FutureCancelledError):
+        copy.result()
+    with pytest.raises(FutureCancelledError):
+        str(copy.proxy())
+    with pytest.raises(FutureAlreadyDoneError, match="been cancelled"):
+        copy.set_result(1)
+
+
+def test_waits_end_at_their_timeout(store: Store[Any]) -> None:
+    made = future(store)
+    for wait in (
+        lambda: made.result(0.03),
+        lambda: made.result(0),
+        lambda: made.exception(0.03),
+        lambda: str(made.proxy(timeout=0.03)),
+        lambda: str(pickle.loads(pickle.dumps(made.proxy(timeout=0.03)))),
+    ):
+        with pytest.raises(FutureTimeoutError, match="nobody said to have begun"):
+            wait()
+
+
+def test_a_result_that_cannot_be_serialized_leaves_the_future_as_it_was(local: Store[Any]) -> None:
+    made = future(local)
+    with pytest.raises(SerializationError):
+        made.set_result(threading.Lock())
+    assert not made.done()
+    made.set_result(1)
+
+
+def test_a_result_for_one_consumer_goes_to_one(store: Store[Any]) -> None:
+    made = future(store, evict=True)
+    made.set_result([1])
+    copy = pickle.loads(pickle.dumps(made))
+    assert [1] == list(made.proxy())
+    for late in (lambda: copy.result(TIMEOUT_S), lambda: str(copy.proxy())):
+        with pytest.raises((ResultTakenError, ProxyResolveError), match="was taken"):
+            late()
+    with pytest.raises(FutureAlreadyDoneError):
+        copy.set_result([2])
+
+
+@pytest.mark.parametrize("whose", ["store", "future"])
+def test_serializers_of_the_user_are_used_for_results_only(
+    make_store: MakeStore, whose: str
+) -> None:
+    given = {"serializer": lambda array: array.tobytes(), "deserializer": np.frombuffer}
+    made = (
+        future(make_store("local", **given))
+        if whose == "store"
+        else future(make_store("local"), **given)
+    )
+    made.set_result(np.ones(3))
+    assert [1.0, 1.0, 1.0] == made.result(TIMEOUT_S).tolist()
+    failed = future(made.store)
+    failed.set_exception(ValueError("no array"))
+    with pytest.raises(ValueError, match="no array"):
+        failed.result(TIMEOUT_S)
+
+
+def test_a_serializer_travels_with_the_future(make_store: MakeStore) -> None:
+    made = future(make_store("shm"), serializer=str.encode, deserializer=bytes.decode)
+    copy = pickle.loads(pickle.dumps(made))
+    copy.set_result("text")
+    assert "text" == made.result(TIMEOUT_S) == str(pickle.loads(pickle.dumps(made.proxy())))
+
+
+def test_a_block_that_produces_gives_the_result(store: Store[Any]) -> None:
+    made = future(store)
+    assert not made.running()
+    with made.producing():
+        assert made.running()
+        with pytest.raises(FutureTimeoutError, match="its producer is at work"):
+            made.result(0.01)
+        made.set_result(1)
+    assert not made.running()
+    assert 1 == made.result()
+
+
+def test_a_block_that_raises_gives_its_exception(store: Store[Any]) -> None:
+    made = future(store)
+    with pytest.raises(ZeroDivisionError), made.producing():
+        1 / 0
+    with pytest.raises(ZeroDivisionError):
+        made.result(0)
+
+
+def test_a_block_that_gives_nothing_is_told_on_both_sides(store: Store[Any]) -> None:
+    made = future(store)
+    with pytest.raises(NoResultError), made.producing():
+        pass
+    with pytest.raises(NoResultError):
+        made.result(0)
+
+
+def test_nobody_produces_what_is_done(store: Store[Any]) -> None:
+    made = future(store)
+    made.cancel()
+    with pytest.raises(FutureAlreadyDoneError), made.producing():
+        raise AssertionError("there is nothing to do")
+
+
+def test_a_block_that_was_cancelled_meanwhile_says_so(store: Store[Any]) -> None:
+    made = future(store)
+    with pytest.raises(FutureAlreadyDoneError, match="been cancelled"), made.producing():
+        made.cancel()
+        made.set_result(1)
+    assert made.cancelled()
+
+
+def test_what_the_medium_cannot_do_is_named(local: Store[Any]) -> None:
+    class PlainConnector(MemoryConnector):
+        can: frozenset[Capability] = frozenset()
+
+        @property
+        def capabilities(self) -> frozenset[Capability]:
+            return self.can
+
+    with Store("plain", PlainConnector()) as plain:
+        with pytest.raises(CapabilityError, match="deferrable"):
+            future(plain)
+    PlainConnector.can = frozenset({Capability.DEFERRABLE})
+    with Store("deferrable", PlainConnector()) as deferrable:
+        made = future(deferrable)
+        with pytest.raises(CapabilityError, match="leasable"), made.producing():
+            pass
+        threading.Timer(0.02, made.set_result, (1,)).start()
+        assert 1 == made.result(TIMEOUT_S)
+        taken = future(deferrable, evict=True)
+        taken.set_result(2)
+        assert 2 == taken.result()
+
+
+def test_a_future_ends_with_its_lifetime(local: Store[Any]) -> None:
+    class Lifetime:
+        def add_key(self, *keys: Any, store: Any = None) -> None:
+            self.keys = keys
+
+    lifetime = Lifetime()
+    made = future(local, lifetime=lifetime)
+    assert made.key in lifetime.keys
+    with pytest.raises(ValueError, match="Leave out one"):
+        future(local, lifetime=lifetime, evict=True)
+
+
+def test_a_future_shows_itself_without_asking_anybody(local: Store[Any]) -> None:
+    made = future(local)
+    assert repr(made.key) in repr(made)
+    assert "Future" in repr(made.proxy())
+    local.close()
+    assert repr(made.key) in repr(made)
+
+
+def test_proxies_are_typed_as_such(local: Store[Any]) -> None:
+    made: Future[int] = future(local)
+    made.set_result(3)
+    proxy: Proxy[int] = made.proxy()
+    assert 4 == proxy + 1

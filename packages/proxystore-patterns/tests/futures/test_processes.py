@@ -1,0 +1,229 @@
+"""Futures between processes that are real, and are killed."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from proxystore.errors import ConnectorUnavailableError, MediumGoneError
+from proxystore.store import Store
+from proxystore_patterns.errors import ProducerDiedError
+from proxystore_patterns.futures import _watching, as_completed, future
+
+TIMEOUT_S = 30
+LEASE_S = 0.6
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture(params=["shm", "redis"])
+def store(request: pytest.FixtureRequest, make_store: Callable[..., Store[Any]]) -> Store[Any]:
+    return make_store(request.param)
+
+
+_PRODUCE = f"""
+import time
+with given.producing(lease={LEASE_S}):
+    say("begun")
+    sys.stdin.readline()
+    given.set_result("late")
+say("set")
+sys.stdin.readline()
+"""
+
+
+def test_a_consumer_that_came_first_gets_the_result(store: Store[Any], run: Run) -> None:
+    made = future(store)
+    consumer = run("say('here'); say(int(given.sum()))", made.proxy(timeout=TIMEOUT_S))
+    assert "here" == consumer.hear()
+    producer = run("import numpy as np\ngiven.set_result(np.arange(100_000)); say('set')", made)
+    assert "set" == producer.hear()
+    assert sum(range(100_000)) == consumer.hear()
+
+
+def test_an_exception_crosses_processes(store: Store[Any], run: Run) -> None:
+    made = future(store)
+    producer = run(
+        "def work(): raise ValueError('over there')\n"
+        "try:\n"
+        "    with given.producing(): work()\n"
+        "except ValueError: say('failed')",
+        made,
+    )
+    assert "failed" == producer.hear()
+    with pytest.raises(ValueError, match="over there") as caught:
+        str(made.proxy())
+    assert "in work" in caught.value.__notes__[0]
+
+
+@pytest.mark.slow
+def test_a_result_outlives_its_producer(store: Store[Any], run: Run) -> None:
+    made = future(store)
+    producer = run("given.set_result([1, 2]); say('set'); sys.stdin.readline()", made)
+    assert "set" == producer.hear()
+    producer.kill()
+    assert [1, 2] == made.result(TIMEOUT_S)
+
+
+@pytest.mark.slow
+def test_a_producer_that_is_killed_fails_its_consumers(store: Store[Any], run: Run) -> None:
+    made = future(store)
+    called = threading.Event()
+    producer = run(_PRODUCE, made)
+    assert "begun" == producer.hear()
+    consumer = run(
+        "say('here')\ntry: str(given)\nexcept Exception as error: say(error)", made.proxy()
+    )
+    assert "here" == consumer.hear()
+    made.add_done_callback(lambda _: called.set())
+    producer.kill()
+    killed = time.monotonic()
+    with pytest.raises(ProducerDiedError, match=f"process {producer.pid} on host"):
+        made.result(TIMEOUT_S)
+    assert time.monotonic() - killed < LEASE_S + 3
+    assert called.wait(TIMEOUT_S)
+    assert isinstance(consumer.hear(), ProducerDiedError)
+    assert isinstance(pickle.loads(pickle.dumps(made)).exception(), ProducerDiedError)
+
+
+@pytest.mark.slow
+def test_a_task_that_is_run_again_takes_over(store: Store[Any], run: Run) -> None:
+    made = future(store)
+    first = run(_PRODUCE, made)
+    assert "begun" == first.hear()
+    first.kill()
+    second = run(_PRODUCE, made)
+    assert "begun" == second.hear()
+    with pytest.raises(TimeoutError, match="at work"):
+        # It renews its lease.
+        made.result(2 * LEASE_S)
+    second.tell()
+    assert "late" == made.result(TIMEOUT_S)
+
+
+@pytest.mark.slow
+def test_a_producer_that_was_declared_dead_is_told(store: Store[Any], run: Run) -> None:
+    made = future(store)
+    producer = run(
+        _PRODUCE.replace("given.set_result", "time.sleep(0.01); given.set_result"), made
+    )
+    assert "begun" == producer.hear()
+    producer.signal(signal.SIGSTOP)
+    with pytest.raises(ProducerDiedError):
+        made.result(TIMEOUT_S)
+    producer.signal(signal.SIGCONT)
+    producer.tell()
+    assert producer.wait() != 0, "it raised FutureAlreadyDoneError"
+    with pytest.raises(ProducerDiedError):
+        made.result(TIMEOUT_S)
+
+
+@pytest.mark.slow
+def test_a_consumer_that_is_killed_takes_nothing_from_others(store: Store[Any], run: Run) -> None:
+    made = future(store)
+    consumers = [run("say('here'); say(list(given))", made.proxy()) for _ in range(2)]
+    for consumer in consumers:
+        assert "here" == consumer.hear()
+    consumers[0].kill()
+    made.set_result([1])
+    assert [1] == consumers[1].hear()
+    assert [1] == made.result(TIMEOUT_S)
+
+
+@pytest.mark.slow
+def test_waiting_keeps_no_interpreter(store: Store[Any], run: Run) -> None:
+    waiter = run(
+        "from proxystore_patterns.futures import future\n"
+        "given.add_done_callback(print)\n"
+        "produced = future(given.store)\n"
+        "block = produced.producing()\n"
+        "block.__enter__()\n"
+        "say('waits')",
+        future(store),
+    )
+    assert "waits" == waiter.hear()
+    waiter.wait()
+
+
+@pytest.mark.slow
+def test_a_forked_child_waits_for_itself(store: Store[Any]) -> None:
+    made, called = future(store), threading.Event()
+    made.add_done_callback(lambda _: called.set())
+    child = os.fork()
+    if child == 0:
+        try:
+            other = future(store)
+            threading.Timer(0.05, other.set_result, (1,)).start()
+            (done,) = as_completed([other], TIMEOUT_S)
+            made.set_result(done.result())
+        finally:
+            os._exit(0)
+    assert called.wait(TIMEOUT_S)
+    assert 1 == made.result()
+    os.waitpid(child, 0)
+
+
+@pytest.mark.slow
+def test_a_server_that_is_gone_for_a_moment_ends_no_wait(own_redis_server: Any) -> None:
+    from proxystore_connectors_redis import RedisConnector
+
+    with RedisConnector("127.0.0.1", own_redis_server.port) as connector:
+        made = future(Store("redis", connector))
+        called = threading.Event()
+        made.add_done_callback(lambda _: called.set())
+        own_redis_server.kill()
+        own_redis_server.start()
+        made.set_result(1)
+        assert called.wait(TIMEOUT_S)
+        assert 1 == made.result(TIMEOUT_S)
+
+
+@pytest.mark.slow
+def test_a_server_that_is_lost_ends_every_wait(
+    own_redis_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_watching, "_PATIENCE_SECONDS", 1.0)
+    from proxystore_connectors_redis import RedisConnector
+
+    connector = RedisConnector("127.0.0.1", own_redis_server.port, timeout=1)
+    made = future(Store("redis", connector))
+    called = threading.Event()
+    made.add_done_callback(lambda _: called.set())
+    own_redis_server.kill()
+    for use in (lambda: made.result(TIMEOUT_S), lambda: str(made.proxy()), made.done):
+        with pytest.raises(ConnectorUnavailableError):
+            use()
+    with pytest.raises(ConnectorUnavailableError):
+        made.set_result(1)
+    assert called.wait(TIMEOUT_S)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("medium", ["shm", "file"])
+def test_a_medium_that_its_owner_closed_ends_waits_elsewhere(
+    make_store: Callable[..., Store[Any]], run: Run, medium: str
+) -> None:
+    store = make_store(medium)
+    waiter = run(
+        "say('here')\ntry: str(given)\nexcept Exception as error: say(error)",
+        future(store).proxy(timeout=TIMEOUT_S),
+    )
+    assert "here" == waiter.hear()
+    store.close()
+    assert isinstance(waiter.hear(), MediumGoneError)
+
+
+def test_arrays_come_without_a_copy_of_the_pickle(store: Store[Any], run: Run) -> None:
+    made = future(store)
+    made.set_result(np.zeros(1000))
+    made.result()[:] = 1
+    reader = run("say(float(given.sum()))", made.proxy())
+    assert 0.0 == reader.hear()
