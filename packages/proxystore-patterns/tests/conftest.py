@@ -44,8 +44,8 @@ class RedisServer:
             pytest.skip(why)
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        options = {"--port": str(self.port), "--bind": "127.0.0.1", "--save": "", "--dir": str(folder)}
-        self._command = [program, *(text for pair in options.items() for text in pair)]
+        options = {"--port": f"{self.port}", "--bind": "127.0.0.1", "--save": "", "--dir": folder}
+        self._command = [program, *(text for pair in options.items() for text in map(str, pair))]
         self._folder = folder
         self.start()
 

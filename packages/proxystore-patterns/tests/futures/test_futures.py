@@ -333,6 +333,18 @@ def test_a_future_ends_with_its_lifetime(local: Store[Any]) -> None:
         future(local, lifetime=lifetime, evict=True)
 
 
+def test_what_futures_cost_is_measured(make_store: MakeStore) -> None:
+    store = make_store("local", metrics=True)
+    made = future(store)
+    made.set_result(b"x")
+    resolved = str(made.proxy())
+    assert store.metrics is not None
+    metrics = store.metrics.get_metrics(made.key)
+    assert resolved
+    assert metrics is not None
+    assert {"store.future", "store.set", "store.wait", "factory.resolve"} <= set(metrics.times)
+
+
 def test_a_future_shows_itself_without_asking_anybody(local: Store[Any]) -> None:
     made = future(local)
     assert repr(made.key) in repr(made)

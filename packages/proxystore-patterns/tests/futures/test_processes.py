@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import pickle
 import signal
@@ -16,7 +18,7 @@ import pytest
 from proxystore.errors import ConnectorUnavailableError, MediumGoneError
 from proxystore.store import Store
 from proxystore_patterns.errors import ProducerDiedError
-from proxystore_patterns.futures import _watching, as_completed, future
+from proxystore_patterns.futures import Future, _watching, as_completed, future
 
 TIMEOUT_S = 30
 LEASE_S = 0.6
@@ -136,6 +138,52 @@ def test_a_consumer_that_is_killed_takes_nothing_from_others(store: Store[Any], 
     made.set_result([1])
     assert [1] == consumers[1].hear()
     assert [1] == made.result(TIMEOUT_S)
+
+
+_STEPS = ("touch alive", "set alive", "set begun", "set result", "evict begun", "evict alive")
+
+
+def _killed_at(step: int, after: bool, made: Future[Any]) -> int:
+    """A child that produces the result and is killed before or after a call of its connector."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        connector, calls = made.store.connector, itertools.count()
+
+        def dying(call: Callable[..., Any]) -> Callable[..., Any]:
+            def called(*args: Any, **options: Any) -> Any:
+                number = next(calls)
+                if number == step and not after:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                answer = call(*args, **options)
+                if number == step:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return answer
+
+            return called
+
+        for name in ("touch", "set", "evict"):
+            setattr(connector, name, dying(getattr(connector, name)))
+        with made.producing(lease=LEASE_S):
+            made.set_result("set")
+    finally:
+        os._exit(0)
+
+
+@pytest.mark.slow
+def test_a_producer_may_be_killed_at_any_step(store: Store[Any]) -> None:
+    found: dict[tuple[str, bool], str] = {}
+    futures = {(step, after): future(store) for step in _STEPS for after in (False, True)}
+    for (step, after), made in futures.items():
+        os.waitpid(_killed_at(_STEPS.index(step), after, made), 0)
+    named = {made: name for name, made in futures.items()}
+    with contextlib.suppress(TimeoutError):
+        for made in as_completed(named, LEASE_S + 3):
+            error = made.exception()
+            found[named[made]] = made.result() if error is None else type(error).__name__
+    expected = ["never begun"] * 5 + ["ProducerDiedError"] * 2 + ["set"] * 5
+    assert expected == [found.get(name, "never begun") for name in futures]
 
 
 @pytest.mark.slow

@@ -62,12 +62,14 @@ def future(
             "A result ends either with its first use (evict=True) or with a lifetime. "
             "Leave out one of the two."
         )
+    watch = store.watch("store.future")
     key = store.new_key()
     if lifetime is not None:
         is_leasable = Capability.LEASABLE in store.capabilities
         marks = (begun_key(store, key),) if is_leasable else ()
         lifetime.add_key(key, *marks, store=store)
     factory: FutureFactory[Any] = FutureFactory(key, store, evict=evict, deserializer=deserializer)
+    watch.stop(key)
     return Future(factory, serializer=serializer)
 
 
