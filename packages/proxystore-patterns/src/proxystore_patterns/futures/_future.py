@@ -136,6 +136,8 @@ class Future(Generic[T]):
     def exception(self, timeout: float | None = None) -> Exception | None:
         """What `result` would raise, once that is known; `None` if there is a result.
 
+        Reads the outcome, which costs as much as the result does.
+
         Args:
             timeout: Seconds to wait; `None`: for ever, unless the producer dies.
 

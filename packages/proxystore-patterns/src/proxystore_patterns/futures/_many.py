@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
 from typing import Any, NamedTuple, TypeVar
 
-from proxystore_patterns.errors import FuturesTimeoutError
+from proxystore_patterns.errors import FutureCancelledError, FuturesTimeoutError
 from proxystore_patterns.futures._future import Future
 from proxystore_patterns.futures._watching import Watch
 
@@ -69,6 +69,8 @@ def wait(
 ) -> DoneAndNotDone:
     """Block until futures are done, or ``timeout`` is over.
 
+    With a choice that ends the wait early, others may be done beside those that are given as such.
+
     Args:
         futures: Of any stores.
         timeout: Seconds; `None`: for ever.
@@ -86,11 +88,16 @@ def wait(
         for future in as_completed(set(not_done), timeout):
             not_done.remove(future)
             done.add(future)
-            if return_when == FIRST_COMPLETED:
-                # And those that are done as well, at no further wait.
-                break
-            if return_when == FIRST_EXCEPTION and not future.cancelled() and future.exception():
+            if return_when == FIRST_COMPLETED or _has_failed(future, return_when):
                 break
     except FuturesTimeoutError:
         pass
     return DoneAndNotDone(done, not_done)
+
+
+def _has_failed(future: Future[Any], return_when: str) -> bool:
+    """Whether a wait for the first exception ends with ``future``, which is done."""
+    if return_when != FIRST_EXCEPTION:
+        return False
+    error = future.exception()
+    return error is not None and not isinstance(error, FutureCancelledError)

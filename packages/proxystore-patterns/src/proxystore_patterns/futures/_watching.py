@@ -179,12 +179,13 @@ class _Pace:
         self.next_at = now + max(pause, (now - begun) / _DUTY)
 
 
-_watchers: weakref.WeakValueDictionary[str, _Watcher] = weakref.WeakValueDictionary()
+# By id of the store, which its watcher keeps alive.
+_watchers: weakref.WeakValueDictionary[int, _Watcher] = weakref.WeakValueDictionary()
 _making = threading.RLock()
 
 
 class Watch:
-    """A call that is to be made. It holds the watcher, as that does the store.
+    """A call that is to be made.
 
     Args:
         store: Of the future.
@@ -195,9 +196,9 @@ class Watch:
 
     def __init__(self, store: Store[Any], key: Key, call: Call) -> None:
         with _making:
-            watcher = _watchers.get(store.identity)
-            if watcher is None or watcher.store.closed:
-                watcher = _watchers[store.identity] = _Watcher(store)
+            watcher = _watchers.get(id(store))
+            if watcher is None:
+                watcher = _watchers[id(store)] = _Watcher(store)
         self._watcher, self._key, self._call = watcher, key, call
         watcher.add(key, call)
 

@@ -32,8 +32,8 @@ class EvictingLifetime:
     """Holds keys, and evicts their objects when it ends. Thread safe.
 
     What it holds is noted in a ledger under the user's directory, so that
-    ``proxystore-patterns leaks`` finds it should the process be killed. A forked child
-    holds only what it adds itself.
+    ``proxystore-patterns leaks`` finds it should the process be killed (but not in the
+    moment between storing an object and adding it). A forked child holds only what it adds.
 
     Args:
         store: Of keys that are added without one.

@@ -44,10 +44,11 @@ def find_leaks() -> list[Leak]:
     where the user's directory is shared and has locks, on any. What is to last as long as
     a job counts once that is over, if Slurm can be asked here.
     """
-    leaks = []
+    leaks: list[Leak] = []
+    is_due = _Due()
     for path in _ledgers():
         with _dead(path) as notes:
-            leaks += [_leak(note) for _, note in notes]
+            leaks += [_leak(note) for _, note in notes if is_due(note)]
     return leaks
 
 
@@ -56,10 +57,11 @@ def remove_leaks() -> list[Leak]:
 
     What cannot be removed now, for its medium cannot be reached, is found again.
     """
-    leaks = []
+    leaks: list[Leak] = []
+    is_due = _Due()
     for path in _ledgers():
         with _dead(path) as notes:
-            removed = [(entry, _removed(note)) for entry, note in notes]
+            removed = [(entry, _removed(note)) for entry, note in notes if is_due(note)]
             leaks += [leak for _, leak in removed]
             if removed:
                 _erase(path, [entry for entry, leak in removed if leak.is_removed])
@@ -90,11 +92,21 @@ def _dead(path: Path) -> Iterator[list[tuple[Entry, Note]]]:
         notes = list(notes_in(file.read().decode("utf-8", "replace")))
         if not notes:
             path.unlink(missing_ok=True)
-        yield [(entry, note) for entry, note in notes if _is_due(note)]
+        yield notes
 
 
-def _is_due(note: Note) -> bool:
-    return note.job is None or job_status(note.job).is_over is True
+class _Due:
+    """Whether what a dead process held is to go. Asks Slurm once for each job."""
+
+    def __init__(self) -> None:
+        self._is_over: dict[str, bool] = {}
+
+    def __call__(self, note: Note) -> bool:
+        if note.job is None:
+            return True
+        if note.job not in self._is_over:
+            self._is_over[note.job] = job_status(note.job).is_over is True
+        return self._is_over[note.job]
 
 
 def _leak(note: Note) -> Leak:
