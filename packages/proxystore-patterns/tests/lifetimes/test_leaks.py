@@ -161,7 +161,7 @@ _FIELDS = {"lifetime": "l", "job": None, "address": "file:///x", "store": "s"}
 @given(
     st.lists(
         st.tuples(st.booleans(), st.integers(0, 5), st.lists(st.text(max_size=3), max_size=3)),
-        max_size=20,
+        max_size=12,
     ),
     st.integers(0, 60),
 )
