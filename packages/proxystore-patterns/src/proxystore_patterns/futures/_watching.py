@@ -20,8 +20,10 @@ __all__ = ["Call", "Watch", "wait_in_loop"]
 Call: TypeAlias = Callable[[], None]
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
-# Looks come after so much of the time since the last news, and take no more of all time.
-_SHARE, _DUTY = 0.1, 0.2
+# Looks come after so much of the time since the last news.
+_SHARE = 0.1
+# So much of all time do looks for results take at most, and those for dead producers.
+_LOOKS_DUTY, _DEATHS_DUTY = 0.2, 0.05
 _PATIENCE_SECONDS = 10.0
 
 
@@ -98,8 +100,8 @@ class _Watcher:
     # --- The thread -------------------------------------------------------------
 
     def _run(self) -> None:
-        looks = _Pace(_SHORTEST_PAUSE, _LONGEST_PAUSE)
-        deaths = _Pace(LOOK_SECONDS, LOOK_SECONDS)
+        looks = _Pace(_SHORTEST_PAUSE, _LONGEST_PAUSE, _LOOKS_DUTY)
+        deaths = _Pace(LOOK_SECONDS, LOOK_SECONDS, _DEATHS_DUTY)
         lost_at: float | None = None
         while self._await_news(looks, deaths):
             keys, pace = self._next(looks, deaths)
@@ -165,8 +167,8 @@ class _Watcher:
 class _Pace:
     """When to look at everything: as often as there may be news, and no more than is cheap."""
 
-    def __init__(self, shortest: float, longest: float) -> None:
-        self._shortest, self._longest = shortest, longest
+    def __init__(self, shortest: float, longest: float, duty: float) -> None:
+        self._shortest, self._longest, self._duty = shortest, longest, duty
         self._news_at = time.monotonic()
         self.next_at = self._news_at + shortest
 
@@ -176,12 +178,11 @@ class _Pace:
         if has_news:
             self._news_at = now
         pause = min(max(self._shortest, (now - self._news_at) * _SHARE), self._longest)
-        self.next_at = now + max(pause, (now - begun) / _DUTY)
+        self.next_at = now + max(pause, (now - begun) / self._duty)
 
 
 # By id of the store, which its watcher keeps alive.
 _watchers: weakref.WeakValueDictionary[int, _Watcher] = weakref.WeakValueDictionary()
-_making = threading.RLock()
 
 
 class Watch:
@@ -195,10 +196,9 @@ class Watch:
     """
 
     def __init__(self, store: Store[Any], key: Key, call: Call) -> None:
-        with _making:
-            watcher = _watchers.get(id(store))
-            if watcher is None:
-                watcher = _watchers[id(store)] = _Watcher(store)
+        # No lock, which a fork could leave held: of two threads that come at once each may
+        # get a watcher of its own, and both do their work.
+        watcher = _watchers.get(id(store)) or _watchers.setdefault(id(store), _Watcher(store))
         self._watcher, self._key, self._call = watcher, key, call
         watcher.add(key, call)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import atexit
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, ClassVar, Self
 
 from proxystore.abc import Lifetime
 from proxystore.errors import ProxyStoreError
+from proxystore.host.forks import no_fork
 from proxystore_patterns.lifetimes._base import EvictingLifetime
 
 __all__ = ["StaticLifetime", "register_lifetime_atexit"]
@@ -24,10 +24,10 @@ class StaticLifetime(EvictingLifetime):
 
     # Any: of this class, or of one that is derived from it.
     _the_one: ClassVar[Any] = None
-    _making: ClassVar[threading.RLock] = threading.RLock()
 
     def __new__(cls) -> Self:
-        with StaticLifetime._making:
+        # A lock that no fork leaves held.
+        with no_fork():
             if StaticLifetime._the_one is None:
                 made = super().__new__(cls)
                 EvictingLifetime.__init__(made, name="static")
