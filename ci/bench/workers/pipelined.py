@@ -24,12 +24,12 @@ import media
 # Any throughout: stores and futures of two systems.
 
 
-def make_future(store: Any) -> Any:
-    """A future of whichever system this is. The older one polls: as often as it may be asked to."""
+def make_future(store: Any, options: dict[str, Any]) -> Any:
+    """A future of whichever system this is; ``options`` are for the older one, which polls."""
     try:
         from proxystore_patterns.futures import future
     except ImportError:
-        return store.future(polling_interval=0.001)
+        return store.future(**options)
     return future(store)
 
 
@@ -43,7 +43,7 @@ def latencies(pool: ProcessPoolExecutor, store: Any, request: dict[str, Any]) ->
     """Seconds from before a result is set until another process, which waits, has it."""
     found = []
     for number in range(request["n"]):
-        made = make_future(store)
+        made = make_future(store, request["options"])
         waiting = pool.submit(arrival, made)
         # It waits by then; not always for as long, for one who polls may be lucky.
         time.sleep(0.02 + 0.0007 * (number % 10))
@@ -79,7 +79,7 @@ def makespan(pool: ProcessPoolExecutor, store: Any, request: dict[str, Any]) -> 
         for _ in range(request["n"]):
             value = pool.submit(stage, value, None, *times).result()
     else:
-        made = [make_future(store) for _ in range(request["n"])]
+        made = [make_future(store, request["options"]) for _ in range(request["n"])]
         for each in made:
             pool.submit(stage, value, each, *times)
             value = each.proxy()

@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxystore.abc import Capability
-from proxystore.errors import CapabilityError, SerializationError
+from proxystore.connectors.local import LocalConnector
+from proxystore.errors import CapabilityError, CorruptObjectError, SerializationError
 from proxystore.proxy import Proxy, ProxyResolveError, is_resolved
 from proxystore.store import Store, get_key, get_store
 from proxystore.testing import MemoryConnector
@@ -319,6 +322,29 @@ def test_what_the_medium_cannot_do_is_named(local: Store[Any]) -> None:
         taken = future(deferrable, evict=True)
         taken.set_result(2)
         assert 2 == taken.result()
+
+
+_KINDS = st.sampled_from(["value", "dumped", "error", "cancelled", "taken"])
+_PARTS = st.one_of(
+    st.just(np.zeros(2)), st.none(), st.text(max_size=3), st.binary(max_size=3), st.integers()
+)
+
+
+@given(st.tuples(_KINDS) | st.lists(_KINDS | _PARTS, max_size=6).map(tuple) | _PARTS)
+def test_what_else_is_under_the_key_is_no_outcome(found: object) -> None:
+    with Store("other", LocalConnector()) as store:
+        made: Future[object] = future(store)
+        store.set(made.key, found)
+        try:
+            error = made.exception()
+            if error is None:
+                made.result()
+        except CorruptObjectError as corrupt:
+            assert "no outcome of a future" in str(corrupt)  # noqa: PT017
+        except SerializationError:
+            # Bytes that nothing can load, where those of a result were.
+            assert isinstance(found, tuple)
+            assert "dumped" == found[0]
 
 
 def test_a_future_ends_with_its_lifetime(local: Store[Any]) -> None:

@@ -17,7 +17,7 @@ from proxystore_patterns.errors import JobNotFoundError, LifetimeEndedError
 from proxystore_patterns.lifetimes import JobLifetime, find_leaks, remove_leaks
 from proxystore_patterns.lifetimes._slurm import JobStatus, job_status, seconds_in
 
-TIMEOUT_S = 20
+Until = Callable[[Callable[[], bool]], bool]
 
 
 class Squeue:
@@ -51,19 +51,10 @@ def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Squeue:
     return Squeue(folder)
 
 
-def _until(holds: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("last", ["COMPLETED|0:00", "TIMEOUT|0:00", ""])
 def test_objects_end_with_the_job(
-    make_store: Callable[..., Store[Any]], squeue: Squeue, last: str
+    make_store: Callable[..., Store[Any]], squeue: Squeue, last: str, until: Until
 ) -> None:
     store = make_store("file")
     squeue.says("RUNNING|1:00:00")
@@ -74,8 +65,8 @@ def test_objects_end_with_the_job(
     assert not lifetime.done()
     assert store.exists(key)
     squeue.says(*filter(None, [last]))
-    assert _until(lifetime.done)
-    assert _until(lambda: not store.exists(key))
+    assert until(lifetime.done)
+    assert until(lambda: not store.exists(key))
     with pytest.raises(LifetimeEndedError):
         store.put(1, lifetime=lifetime)
 
@@ -93,7 +84,7 @@ def test_the_medium_ends_objects_at_the_limit_of_the_job(
 
 
 def test_a_job_that_gets_more_time_keeps_its_objects(
-    make_store: Callable[..., Store[Any]], squeue: Squeue
+    make_store: Callable[..., Store[Any]], squeue: Squeue, until: Until
 ) -> None:
     squeue.says("RUNNING|1:00:00")
     store = make_store("file")
@@ -106,7 +97,7 @@ def test_a_job_that_gets_more_time_keeps_its_objects(
             assert entry.expires is not None
             return entry.expires - time.time()
 
-        assert _until(lambda: left() > 7000)
+        assert until(lambda: left() > 7000)
 
 
 def test_what_a_job_that_is_over_left_is_found(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
-import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from proxystore_patterns.errors import LifetimeEndedError
 from proxystore_patterns.futures import future
 from proxystore_patterns.lifetimes import (
     ContextLifetime,
-    LeaseLifetime,
     StaticLifetime,
     TaskLifetime,
     find_leaks,
@@ -33,19 +32,12 @@ from proxystore_patterns.lifetimes import (
 TIMEOUT_S = 20
 
 MakeStore = Callable[..., Store[Any]]
+Until = Callable[[Callable[[], bool]], bool]
 
 
 @pytest.fixture
 def local(make_store: MakeStore) -> Store[Any]:
     return make_store("local")
-
-
-def _until(holds: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-    return True
 
 
 def test_they_are_lifetimes_as_stores_know_them(local: Store[Any]) -> None:
@@ -118,6 +110,25 @@ def test_a_lifetime_inside_another_ends_first(local: Store[Any]) -> None:
         ContextLifetime(local, parent=outer)
 
 
+def test_a_lifetime_inside_another_needs_nobody_to_keep_it(local: Store[Any]) -> None:
+    outer = ContextLifetime(local)
+    key = local.put(1, lifetime=ContextLifetime(local, parent=outer))
+    gc.collect()
+    outer.close()
+    assert not local.exists(key)
+
+
+def test_a_lifetime_keeps_none_that_ended_inside_it(local: Store[Any]) -> None:
+    outer = ContextLifetime(local)
+    inner = weakref.ref(ContextLifetime(local, parent=outer))
+    found = inner()
+    assert found is not None
+    found.close()
+    del found
+    gc.collect()
+    assert inner() is None
+
+
 def test_an_inner_lifetime_may_end_before(local: Store[Any]) -> None:
     outer = ContextLifetime(local)
     inner = ContextLifetime(local, parent=outer)
@@ -133,81 +144,6 @@ def test_a_future_ends_with_a_lifetime(store: Store[Any]) -> None:
         made.set_result(1)
         assert store.exists(made.key)
     assert not store.exists(made.key)
-
-
-# --- Leases ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("medium", ["local", "shm", "file", "redis"])
-def test_a_lease_ends_at_its_time(make_store: MakeStore, medium: str) -> None:
-    store = make_store(medium)
-    lease = LeaseLifetime(store, 0.2)
-    key = store.put(1, lifetime=lease)
-    assert 0 < lease.left <= 0.2
-    assert not lease.done()
-    assert _until(lease.done)
-    assert _until(lambda: not store.exists(key))
-    assert lease.left == 0
-
-
-def test_a_lease_can_be_a_time_or_a_span(local: Store[Any]) -> None:
-    for expiry in (
-        timedelta(hours=1),
-        datetime.now(UTC) + timedelta(hours=1),
-        datetime.now() + timedelta(hours=1),  # noqa: DTZ005 - local times are allowed
-        3600,
-    ):
-        with LeaseLifetime(local, expiry) as lease:
-            assert 3590 < lease.left <= 3600
-    assert _until(LeaseLifetime(local, -1).done)
-
-
-def test_a_lease_can_be_renewed(store: Store[Any]) -> None:
-    lease = LeaseLifetime(store, 3600)
-    key = store.put(1, lifetime=lease)
-    lease.extend(60)
-    assert 3650 < lease.left <= 3660
-    lease.extend(timedelta(seconds=40))
-    assert 3690 < lease.left <= 3700
-    lease.extend(datetime.now(UTC) + timedelta(seconds=0.05))
-    assert lease.left <= 0.05
-    assert _until(lease.done)
-    assert not store.exists(key)
-    with pytest.raises(LifetimeEndedError):
-        lease.extend(1)
-
-
-@pytest.mark.slow
-def test_the_medium_ends_the_objects_of_a_killed_process(
-    store: Store[Any], run: Callable[..., Any]
-) -> None:
-    holder = run(
-        "from proxystore.store import get_store\n"
-        "from proxystore_patterns.lifetimes import LeaseLifetime\n"
-        "store = get_store(given)\n"
-        "lease = LeaseLifetime(store, 1.0)\n"
-        "say(tuple(store.put('x', lifetime=lease)))\n"
-        "sys.stdin.readline()",
-        store.proxy("any"),
-    )
-    key = store.make_key(holder.hear())
-    assert store.exists(key)
-    holder.kill()
-    assert _until(lambda: not store.exists(key))
-    assert [] == find_leaks()
-
-
-def test_a_lease_keeps_no_interpreter(store: Store[Any], run: Callable[..., Any]) -> None:
-    holder = run(
-        "from proxystore.store import get_store\n"
-        "from proxystore_patterns.lifetimes import *\n"
-        "store = get_store(given)\n"
-        "lease = LeaseLifetime(store, 3600)\n"
-        "store.put('x', lifetime=lease)\n"
-        "store.put('x', lifetime=StaticLifetime())",
-        store.proxy("any"),
-    )
-    assert 0 == holder.wait()
 
 
 # --- Tasks ----------------------------------------------------------------------
@@ -257,12 +193,12 @@ def test_objects_end_with_a_task_of_asyncio(store: Store[Any]) -> None:
     assert not store.exists(key)
 
 
-def test_objects_end_with_a_future_of_a_store(store: Store[Any]) -> None:
+def test_objects_end_with_a_future_of_a_store(store: Store[Any], until: Until) -> None:
     made = future(store)
     key = store.put(1, lifetime=TaskLifetime(made, store))
     assert store.exists(key)
     made.set_result(1)
-    assert _until(lambda: not store.exists(key))
+    assert until(lambda: not store.exists(key))
 
 
 def test_what_is_added_after_the_task_ends_at_once(local: Store[Any]) -> None:
@@ -362,7 +298,7 @@ def test_a_forked_child_ends_nothing_of_its_parent(make_store: MakeStore) -> Non
     assert not store.exists(key)
 
 
-def test_threads_may_add_while_a_lifetime_ends(make_store: MakeStore) -> None:
+def test_threads_may_add_while_a_lifetime_ends(make_store: MakeStore, until: Until) -> None:
     store = make_store("shm")
     lifetime = ContextLifetime(store)
     keys: list[Any] = []
@@ -377,7 +313,7 @@ def test_threads_may_add_while_a_lifetime_ends(make_store: MakeStore) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         adding = [pool.submit(add) for _ in range(4)]
-        assert _until(lambda: len(keys) > 40)
+        assert until(lambda: len(keys) > 40)
         lifetime.close()
         for each in adding:
             each.result(TIMEOUT_S)

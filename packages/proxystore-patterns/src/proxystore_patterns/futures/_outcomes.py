@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from proxystore.abc import Key
-from proxystore.errors import SerializationError
+from proxystore.errors import CorruptObjectError, SerializationError
 from proxystore.payload import as_bytes
 from proxystore.serialize import deserialize, serialize
 from proxystore.store import Store
@@ -55,6 +55,9 @@ class Kind(StrEnum):
     """The result was for one consumer, which has it."""
 
 
+# None may be what somebody else stored.
+_NOTHING = object()
+
 CANCELLED: Outcome = (Kind.CANCELLED.value,)
 TAKEN: Outcome = (Kind.TAKEN.value,)
 
@@ -86,9 +89,38 @@ def write(store: Store[Any], key: Key, outcome: Outcome) -> None:
 
 
 def read(store: Store[Any], key: Key) -> Outcome | None:
-    """The outcome of ``key``, if there is one."""
-    found: Outcome | None = store.get(key, deserializer=deserialize if store.deserializer else None)
-    return found
+    """The outcome of ``key``, if there is one.
+
+    Raises:
+        CorruptObjectError: Something else is there.
+    """
+    found = store.get(
+        key, deserializer=deserialize if store.deserializer else None, default=_NOTHING
+    )
+    if found is _NOTHING:
+        return None
+    if not _is_outcome(found):
+        raise CorruptObjectError(
+            f"it is no outcome of a future, but of type {type(found).__qualname__}",
+            f"Let nothing but futures set the key {key!r}.",
+        )
+    outcome: Outcome = found
+    return outcome
+
+
+def _is_outcome(found: Any) -> bool:
+    # First: an array, compared with a kind, is neither true nor false.
+    if not (isinstance(found, tuple) and found and type(found[0]) is str):
+        return False
+    match found:
+        case (Kind.VALUE, _) | (Kind.CANCELLED,) | (Kind.TAKEN,):
+            return True
+        case (Kind.DUMPED, bytes() | bytearray() | memoryview()):
+            return True
+        case (Kind.ERROR, bytes() | bytearray() | memoryview(), str(), str(), str()):
+            return True
+        case _:
+            return False
 
 
 def opened(store: Store[Any], key: Key, outcome: Outcome, deserializer: Any) -> Any:

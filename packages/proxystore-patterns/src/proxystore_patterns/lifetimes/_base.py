@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -49,7 +48,7 @@ class EvictingLifetime:
         parent: EvictingLifetime | None = None,
     ) -> None:
         self.name = f"{type(self).__name__}-{fresh_id()}" if name is None else name
-        self._store = store
+        self._store, self._parent = store, parent
         self._ended = False
         self.remade_in_child()
         remake_in_child(self)
@@ -62,8 +61,7 @@ class EvictingLifetime:
         self._lock = threading.RLock()
         self._held: dict[Store[Any], dict[Key, None]] = {}
         self._entries: list[Entry] = []
-        # Weakly: a lifetime inside that ended needs nobody to end it.
-        self._children: weakref.WeakSet[EvictingLifetime] = weakref.WeakSet()
+        self._children: dict[EvictingLifetime, None] = {}
 
     def add_key(self, *keys: Key, store: Store[Any] | None = None) -> None:
         """Evict ``keys`` when the lifetime ends.
@@ -128,6 +126,8 @@ class EvictingLifetime:
         if errors:
             raise errors[0]
         self._erase()
+        if self._parent is not None:
+            self._parent._let_go(self)
 
     def end_quietly(self) -> None:
         """`close`, where nobody would hear of an error: it is logged, and tried again later."""
@@ -183,7 +183,11 @@ class EvictingLifetime:
         with self._lock:
             if self._ended:
                 raise LifetimeEndedError(self.name)
-            self._children.add(child)
+            self._children[child] = None
+
+    def _let_go(self, child: EvictingLifetime) -> None:
+        with self._lock:
+            self._children.pop(child, None)
 
     def __enter__(self) -> Self:
         return self
