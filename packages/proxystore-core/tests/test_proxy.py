@@ -279,7 +279,8 @@ def test_a_resolve_error_of_another_proxy_is_a_cause_like_any(proxy_type: type[P
     def factory() -> None:
         raise ProxyResolveError("the inner one")
 
-    with pytest.raises(ProxyResolveError, match="raised ProxyResolveError: the inner one") as caught:
+    told = "raised ProxyResolveError: the inner one"
+    with pytest.raises(ProxyResolveError, match=told) as caught:
         proxy_type(factory).anything
     assert isinstance(caught.value.cause, ProxyResolveError)
 
