@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from concurrent.futures import CancelledError, InvalidStateError
 
-from proxystore.errors import ProxyStoreError
+from proxystore.errors import ProxyResolveError, ProxyStoreError
 
 __all__ = [
+    "BaseRefProxyError",
     "FutureAlreadyDoneError",
     "FutureCancelledError",
     "FutureTimeoutError",
     "FuturesTimeoutError",
     "JobNotFoundError",
     "LifetimeEndedError",
+    "MutableBorrowError",
     "NoResultError",
     "PatternsError",
     "ProducerDiedError",
     "ProducerRaisedError",
+    "ReferenceInvalidError",
+    "ReferenceMovedError",
+    "ReferenceNotOwnedError",
     "ResultTakenError",
+    "StillBorrowedError",
 ]
 
 
@@ -180,4 +186,101 @@ class JobNotFoundError(PatternsError, LookupError):
         super().__init__(
             "This process runs in no Slurm job: SLURM_JOB_ID is not set. Pass job_id=, or use "
             "a ContextLifetime or LeaseLifetime outside of jobs."
+        )
+
+
+# --- Ownership ----------------------------------------------------------------
+
+
+class BaseRefProxyError(PatternsError, ProxyResolveError):
+    """An object was used against the rules of ownership."""
+
+    # Neither has a cause of another kind.
+    cause = None
+
+
+class MutableBorrowError(BaseRefProxyError):
+    """There would have been a writer beside somebody else.
+
+    Args:
+        asked: What was asked for, as in ``"borrow it"``.
+        found: Who has the object, a clause.
+    """
+
+    _facts = ("asked", "found")
+
+    def __init__(self, asked: str, found: str) -> None:
+        self.asked, self.found = asked, found
+        Exception.__init__(
+            self,
+            f"Cannot {asked}: {found}. An object has many readers or one writer. End the other "
+            f"borrow first: delete its proxy, or let submit() end it with its task.",
+        )
+
+
+class StillBorrowedError(BaseRefProxyError):
+    """An object was to be dropped or moved while somebody had borrowed it.
+
+    Args:
+        asked: What was asked for, as in ``"drop it"``.
+        found: Who has the object, a clause.
+    """
+
+    _facts = ("asked", "found")
+
+    def __init__(self, asked: str, found: str) -> None:
+        self.asked, self.found = asked, found
+        Exception.__init__(
+            self,
+            f"Cannot {asked}: {found}. End every borrow of the object first: delete its proxy, "
+            f"or let submit() end it with its task.",
+        )
+
+
+class ReferenceNotOwnedError(BaseRefProxyError, TypeError):
+    """Something was asked of a proxy whose kind cannot do it."""
+
+    _facts = ("asked", "wanted", "found")
+
+    def __init__(self, asked: str, wanted: str, found: str) -> None:
+        self.asked, self.wanted, self.found = asked, wanted, found
+        Exception.__init__(
+            self,
+            f"{asked} takes {wanted}, and got {found}. own() and into_owned() make an owner, "
+            f"from which borrow() and mut_borrow() make references.",
+        )
+
+
+class ReferenceInvalidError(BaseRefProxyError):
+    """A reference was used that has come to its end.
+
+    Args:
+        what: The reference, such as ``"RefProxy"``.
+        found: How it ended, a clause.
+        advice: What to do next, a full sentence.
+    """
+
+    _facts: tuple[str, ...] = ("what", "found", "advice")
+
+    def __init__(self, what: str, found: str, advice: str) -> None:
+        self.what, self.found, self.advice = what, found, advice
+        Exception.__init__(self, f"This {what} cannot be used: {found}. {advice}")
+
+
+class ReferenceMovedError(ReferenceInvalidError):
+    """A reference was used that went elsewhere by pickle, or whose bytes were opened before.
+
+    Args:
+        what: The reference, such as ``"OwnedProxy"``.
+        holder: Who has it now, such as ``"process 7 on host a"``.
+    """
+
+    _facts = ("what", "holder")
+
+    def __init__(self, what: str, holder: str) -> None:
+        self.holder = holder
+        super().__init__(
+            what,
+            f"it went to {holder}, which opened its pickle first or used it again",
+            "A pickle moves it once. Let one task have it, and give others borrow() or clone().",
         )

@@ -1,0 +1,129 @@
+"""Borrows for reading that were pickled, as their owner and those who open them see them.
+
+A ticket is a pickled borrow. It may be opened many times: each opening takes a place of the
+ticket by a lease there, and so may take one that was left. That the places after the first
+were ever taken is recorded for good, so that the owner knows how many to look at.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import threading
+from collections.abc import Callable
+
+from proxystore_patterns.errors import BaseRefProxyError, ReferenceInvalidError
+from proxystore_patterns.ownership._claims import expired, forked, phase_record
+from proxystore_patterns.ownership._records import Records
+from proxystore_patterns.ownership._renewal import Lease
+
+__all__ = ["OpenTicket", "find_reader", "forget_readers"]
+
+_WHAT = "RefProxy"
+
+
+def _place(phase: int, ticket: int, place: int) -> str:
+    return f"r{phase}-{ticket}-{place}"
+
+
+def _taken(phase: int, ticket: int, place: int) -> str:
+    return f"t{phase}-{ticket}-{place}"
+
+
+def find_reader(records: Records, phase: int, ticket: int) -> str | None:
+    """Who has opened a ticket and not returned it, if anybody."""
+    place = 0
+    while True:
+        reader = records.maker(_place(phase, ticket, place))
+        if reader is not None:
+            return reader
+        place += 1
+        if not records.exists(_taken(phase, ticket, place)):
+            return None
+
+
+def forget_readers(records: Records, phase: int, ticket: int) -> None:
+    """Remove what is left of a ticket that nobody can open any more."""
+    place = 1
+    while records.exists(_taken(phase, ticket, place)):
+        records.remove(_taken(phase, ticket, place))
+        place += 1
+
+
+class OpenTicket:
+    """A borrow in the process that opened its bytes. Thread safe.
+
+    Args:
+        records: Makes the records of the object.
+        phase: In which it was pickled.
+        ticket: Its number in that phase.
+        seconds: How long it outlives this process.
+    """
+
+    def __init__(
+        self, records: Callable[[], Records], phase: int, ticket: int, seconds: float
+    ) -> None:
+        self.phase, self.ticket = phase, ticket
+        self.lost: Callable[[], None] | None = None
+        """Called from another thread if the lease could not be renewed in time."""
+        self._records, self._seconds = records, seconds
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._lease: Lease | None = None
+        self._record = ""
+        self._error: BaseRefProxyError | None = None
+
+    def hold(self) -> None:
+        """Be one of the readers.
+
+        Raises:
+            ReferenceInvalidError: The borrow is over.
+        """
+        with self._lock:
+            self._hold()
+
+    def _hold(self) -> None:
+        if self._error is not None:
+            raise copy.copy(self._error)
+        if self._lease is not None:
+            # A forked child may read what it has, but would not be known to read.
+            if self._pid != os.getpid():
+                raise forked(_WHAT)
+            return
+        records = self._records()
+        record = self._take_place(records)
+        # After the lease is there, for the owner looks for it after ending the phase.
+        if records.exists(phase_record(self.phase)):
+            records.remove(record)
+            raise _over()
+        self._record, self._pid = record, os.getpid()
+        self._lease = Lease(
+            self._seconds, lambda: records.touch(record, self._seconds), self._expire
+        )
+
+    def give_back(self) -> None:
+        """The borrow is over. Does nothing if it was not opened here."""
+        if self._lease is not None and self._pid == os.getpid():
+            self._lease.end()
+            self._records().remove(self._record)
+            self._lease = None
+
+    def _take_place(self, records: Records) -> str:
+        place = 0
+        while not records.set(record := _place(self.phase, self.ticket, place), self._seconds):
+            place += 1
+            records.set(_taken(self.phase, self.ticket, place))
+        return record
+
+    def _expire(self) -> None:
+        self._error = expired(_WHAT, self._seconds)
+        if self.lost is not None:
+            self.lost()
+
+
+def _over() -> ReferenceInvalidError:
+    return ReferenceInvalidError(
+        _WHAT,
+        "the borrow was over before its pickle was opened, or the object was moved or dropped",
+        "Keep the RefProxy until its task has ended, as submit() does.",
+    )

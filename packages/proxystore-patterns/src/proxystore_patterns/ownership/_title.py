@@ -1,0 +1,299 @@
+"""What the process of an owner knows of the object: who borrowed it, and what it must wait for."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from proxystore.abc import Capability, Key
+from proxystore.errors import ProxyStoreError
+from proxystore.proxy import Proxy, get_factory
+from proxystore.store import Store, StoreFactory
+from proxystore.store.types import SerializerT
+from proxystore_patterns.errors import (
+    BaseRefProxyError,
+    MutableBorrowError,
+    ReferenceInvalidError,
+    StillBorrowedError,
+)
+from proxystore_patterns.ownership._claims import Claim, State, phase_record, writer_record
+from proxystore_patterns.ownership._readers import find_reader, forget_readers
+from proxystore_patterns.ownership._records import Records, require
+from proxystore_patterns.ownership._renewal import Lease
+
+__all__ = ["NOTHING", "Estate", "Title"]
+
+NOTHING: Any = object()
+"""Stands for a target that is not here; `None` may be one that is."""
+
+_TO_LEND = (Capability.DEFERRABLE, Capability.LEASABLE)
+
+
+class Estate(NamedTuple):
+    """What is owned, as any process can know it."""
+
+    plain: Proxy[Any]  # Any: a target of any type.
+    """An unresolved proxy of the object."""
+    name: str
+    """Of its records."""
+    lease: float | None
+    """Seconds that the object outlives an owner that died; `None`: it does not end."""
+    borrow_lease: float
+    """Seconds that a borrow outlives a borrower that died."""
+
+    @property
+    def factory(self) -> StoreFactory[Any]:
+        """Gets the object."""
+        factory = get_factory(self.plain)
+        assert isinstance(factory, StoreFactory)
+        return factory
+
+    @property
+    def store(self) -> Store[Any]:
+        """Where the object is."""
+        return self.factory.get_store()
+
+    @property
+    def key(self) -> Key:
+        """Of the object."""
+        return self.factory.key
+
+    def records(self) -> Records:
+        """The records of the object."""
+        return Records(self.store, self.name)
+
+    def load(self) -> Any:
+        """The object as it is in the store, which nobody else in this process has."""
+        # Who may change it must not share it with others who get it from the cache.
+        self.store.cache.evict(self.key)
+        target = self.factory.resolve()
+        self.store.cache.evict(self.key)
+        return target
+
+
+    def replace(self, target: Any, serializer: SerializerT | None) -> None:
+        """Put ``target`` in place of the object."""
+        self.store.replace(self.key, target, serializer=serializer)
+
+
+class Title:
+    """The books of an owner. Thread safe.
+
+    Args:
+        estate: What is owned.
+        claim: To it.
+    """
+
+    def __init__(self, estate: Estate, claim: Claim) -> None:
+        self.estate, self.claim = estate, claim
+        self.lock = threading.RLock()
+        self.target: Any = NOTHING
+        """The target, while it is in no proxy of the owner."""
+        self.readers: set[object] = set()
+        """One for each borrow whose proxy is in this process."""
+        self.travelled: set[int] = set()
+        """Tickets of borrows that were pickled in this phase, and may be open elsewhere."""
+        self.writer: Claim | None = None
+        """The mutable borrow, if there is one."""
+        self.writes_here = False
+        """Whether its proxy is in this process."""
+        self._writer_is_over = False
+        self._n_tickets = 0
+        self._lease: Lease | None = None
+        self._lease_object()
+
+    # --- Use ----------------------------------------------------------------------
+
+    def use(self, asked: str = "use it") -> None:
+        """Be the owner, with no writer beside it.
+
+        Raises:
+            MutableBorrowError: There is a writer.
+            ReferenceInvalidError: There is nothing to own any more, or not here.
+        """
+        self.claim.hold()
+        self._lease_object()
+        self._end_writer(asked)
+
+    def take_target(self) -> Any:
+        """The object, for who may change it."""
+        target, self.target = self.target, NOTHING
+        return self.estate.load() if target is NOTHING else target
+
+    def be_alone(self, error: Callable[[str, str], BaseRefProxyError], asked: str) -> None:
+        """Be the owner, with nobody beside it. Ends the borrows that nobody opened yet.
+
+        Args:
+            error: Made of what was asked and who has the object.
+            asked: What for, as in ``"drop it"``.
+
+        Raises:
+            BaseRefProxyError: What ``error`` made: somebody has the object.
+            ReferenceInvalidError: There is nothing to own any more, or not here.
+        """
+        try:
+            self.use(asked)
+        except MutableBorrowError as found:
+            raise error(asked, found.found) from None
+        if self.readers:
+            raise error(asked, f"{len(self.readers)} RefProxy of it in this process")
+        if self.travelled and (reader := self._end_phase()):
+            raise error(asked, f"{reader} reads it")
+
+    def new_ticket(self) -> int:
+        """The number of a borrow that is about to be pickled."""
+        require(self.estate.store, "Pickling a borrow", *_TO_LEND)
+        with self.lock:
+            self._n_tickets += 1
+            self.travelled.add(self._n_tickets)
+            return self._n_tickets
+
+    def begin_writing(self) -> Claim:
+        """The claim of a mutable borrow.
+
+        Raises:
+            MutableBorrowError: Somebody has borrowed the object.
+            ReferenceInvalidError: There is nothing to own any more, or not here.
+        """
+        self.be_alone(MutableBorrowError, "borrow it mutably")
+        self.writer = Claim("RefMutProxy", self.estate.records, self.claim.phase)
+        self.writes_here, self._writer_is_over = True, False
+        return self.writer
+
+    def stop_writing(self, writer: Claim, *, is_over: bool = False) -> None:
+        """The proxy of a mutable borrow is gone.
+
+        Args:
+            writer: Its claim.
+            is_over: Its task has ended, so whoever opened a pickle of it has it no more.
+        """
+        if self.writer is writer:
+            self.writes_here, self._writer_is_over = False, is_over
+
+    # --- The end ------------------------------------------------------------------
+
+    def drop(self) -> None:
+        """Remove the object; the claim ends.
+
+        Raises:
+            StillBorrowedError: Somebody has borrowed it.
+            ReferenceInvalidError: There is nothing to own any more, or not here.
+        """
+        with self.lock:
+            self.be_alone(StillBorrowedError, "drop it")
+            self._remove()
+
+    def abandon(self) -> None:
+        """What remains to do once no proxy of the owner, nor any borrowed here, is left."""
+        if not self.claim.is_here:
+            return
+        # Of a store that is closed, or a medium that is gone: nothing remains to be done, and
+        # nobody could be told.
+        with self.lock, contextlib.suppress(ProxyStoreError):
+            self._abandon()
+
+    def _abandon(self) -> None:
+        if self._lease is not None:
+            self._lease.end()
+        if self.claim.state in {State.OFFERED, State.ENDED}:
+            # The bytes have it.
+            return
+        try:
+            self.be_alone(StillBorrowedError, "drop it")
+        except StillBorrowedError:
+            # They got it in time if they get it within the time that they were promised.
+            self._leave(self.estate.borrow_lease)
+        else:
+            self._remove()
+
+    def _remove(self) -> None:
+        if self._lease is not None:
+            self._lease.end()
+        estate = self.estate
+        # The object first: who claims by a record that is gone must find no object either.
+        estate.store.evict(estate.key)
+        if self.claim.phase:
+            records = self.claim.records
+            for phase in range(self.claim.phase):
+                records.remove(phase_record(phase))
+        self.claim.end(_dropped())
+
+    def _leave(self, seconds: float) -> None:
+        self.estate.store.touch(self.estate.key, seconds)
+        records = self.claim.records
+        for phase in range(self.claim.phase):
+            records.touch(phase_record(phase), seconds)
+        self.claim.end(_dropped())
+
+    # --- Others -------------------------------------------------------------------
+
+    def _end_writer(self, asked: str) -> None:
+        writer = self.writer
+        if writer is None:
+            return
+        if self.writes_here:
+            raise MutableBorrowError(asked, "a RefMutProxy of it in this process writes it")
+        if writer.state is not State.HELD:
+            self._recall(writer, asked)
+            self.target = NOTHING
+        self.claim.phase, self.writer = writer.phase, None
+
+    def _recall(self, writer: Claim, asked: str) -> None:
+        records = writer.records
+        while not records.set(phase_record(writer.phase)):
+            # Somebody opened it, and may have passed it on.
+            found = records.maker(writer_record(writer.phase))
+            if found is not None and not self._writer_is_over:
+                raise MutableBorrowError(asked, f"{found} writes it")
+            # Without a lease it can write no more, should it still be there.
+            records.remove(writer_record(writer.phase))
+            writer.phase += 1
+        writer.phase += 1
+
+    def _end_phase(self) -> str | None:
+        """End the borrows that travelled; or else say who has one."""
+        records, phase = self.claim.records, self.claim.phase
+        reader = self._find_reader(records, phase)
+        if reader is not None:
+            return reader
+        self.claim.renew()
+        # Looked for again: who opened one in between made a lease first, and looked for the
+        # end of the phase after that.
+        reader = self._find_reader(records, phase)
+        if reader is not None:
+            records.remove(phase_record(phase))
+            self.claim.phase = phase
+            return reader
+        for ticket in self.travelled:
+            forget_readers(records, phase, ticket)
+        self.travelled.clear()
+        return None
+
+    def _find_reader(self, records: Records, phase: int) -> str | None:
+        found = (find_reader(records, phase, ticket) for ticket in self.travelled)
+        return next(filter(None, found), None)
+
+    def _lease_object(self) -> None:
+        seconds = self.estate.lease
+        if seconds is None or self._lease is not None or self.claim.state is not State.HELD:
+            return
+        self._lease = Lease(seconds, self._renew)
+        if self.claim.phase:
+            # What another owner left of the lease may be little.
+            self._lease.renew()
+
+    def _renew(self) -> bool:
+        is_offered = self.claim.state is State.OFFERED
+        if is_offered and self.claim.records.exists(phase_record(self.claim.phase)):
+            return False
+        return self.estate.store.touch(self.estate.key, self.estate.lease)
+
+
+def _dropped() -> ReferenceInvalidError:
+    return ReferenceInvalidError(
+        "OwnedProxy",
+        "its object was dropped",
+        "Drop an object after its last use, or own() it again.",
+    )
