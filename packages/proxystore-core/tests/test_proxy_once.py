@@ -19,7 +19,9 @@ from proxystore.proxy import (
     Proxy,
     ProxyReentryError,
     ProxyResolveError,
+    _answers,
     _once,
+    _pure,
     extract,
     is_resolved,
     resolve,
@@ -249,3 +251,24 @@ resolve_async(Proxy(factory))
 entered.wait()
 """
     subprocess.run([sys.executable, "-c", code], timeout=TIMEOUT, check=True)
+
+
+def test_a_proxy_that_is_made_unresolved_during_a_use_resolves_again(
+    proxy_type: type[Proxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def factory() -> str:
+        calls.append(1)
+        return "target"
+
+    def interrupted(proxy: Proxy[str], *rest: Any) -> None:
+        _once.run_once(proxy, *rest)
+        if len(calls) == 1:
+            # As another thread may, just here.
+            del proxy.__proxy_wrapped__
+
+    monkeypatch.setattr(_answers, "run_once", interrupted)
+    monkeypatch.setattr(_pure, "run_once", interrupted)
+    assert extract(proxy_type(factory)) == "target"
+    assert len(calls) == 2

@@ -77,8 +77,13 @@ def resolve_once(proxy: Proxy[Any]) -> Any:
         ProxyReentryError: The factory used this proxy.
         ProxyResolveError: The factory raised.
     """
-    run_once(proxy, proxy.__proxy_factory__, _is_resolved, _accept)
-    return proxy.__proxy_target__
+    while True:
+        run_once(proxy, proxy.__proxy_factory__, _is_resolved, _accept)
+        try:
+            return proxy.__proxy_target__
+        except AttributeError:
+            # Another thread made it unresolved just now.
+            continue
 
 
 def _is_resolved(proxy: Proxy[Any]) -> bool:

@@ -177,13 +177,14 @@ def _accept(proxy: Proxy[Any], target: Any) -> None:
 
 
 def _resolved(proxy: Proxy[Any]) -> Any:
-    try:
-        return _target(proxy)
-    except AttributeError:
-        # Left before the factory runs, or its errors would show this one as context.
-        pass
-    run_once(proxy, _factory(proxy), _is_resolved, _accept)
-    return _target(proxy)
+    while True:
+        try:
+            return _target(proxy)
+        except AttributeError:
+            # Left before the factory runs, or its errors would show this one as context.
+            pass
+        # Again after that, for another thread may make it unresolved.
+        run_once(proxy, _factory(proxy), _is_resolved, _accept)
 
 
 def _bare(value: Any) -> Any:
