@@ -19,10 +19,10 @@ from proxystore_patterns.ownership._borrowed import (
     lend_again,
     lend_mutably,
 )
+from proxystore_patterns.ownership._estate import Estate
 from proxystore_patterns.ownership._kinds import BaseRefProxy, OwnedProxy, RefMutProxy, RefProxy
 from proxystore_patterns.ownership._owned import OwnedFactory, first_owner
 from proxystore_patterns.ownership._records import require
-from proxystore_patterns.ownership._title import Estate
 
 __all__ = ["borrow", "clone", "drop", "into_owned", "mut_borrow", "own", "update"]
 
@@ -93,7 +93,7 @@ def into_owned(
         ValueError: ``proxy`` has an owner, or is a reference.
     """
     if isinstance(proxy, BaseRefProxy):
-        raise ValueError(
+        raise ValueError(  # noqa: TRY004 - as in the older system
             f"This proxy is a {type(proxy).__name__}, whose object has an owner. To have an "
             f"object of your own, clone() it."
         )

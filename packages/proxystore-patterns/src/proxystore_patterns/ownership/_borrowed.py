@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import threading
 import weakref
 from typing import Any
 
@@ -14,6 +13,8 @@ from proxystore.proxy import Proxy
 from proxystore.store.types import SerializerT
 from proxystore_patterns.errors import BaseRefProxyError, ReferenceInvalidError
 from proxystore_patterns.ownership._claims import Claim, LeasedClaim
+from proxystore_patterns.ownership._estate import Estate
+from proxystore_patterns.ownership._guard import Guarded
 from proxystore_patterns.ownership._kinds import (
     Bound,
     RefMutProxy,
@@ -25,12 +26,12 @@ from proxystore_patterns.ownership._kinds import (
 from proxystore_patterns.ownership._owned import OwnedFactory
 from proxystore_patterns.ownership._readers import OpenTicket
 from proxystore_patterns.ownership._records import require
-from proxystore_patterns.ownership._title import NOTHING, Estate
+from proxystore_patterns.ownership._title import NOTHING
 
 __all__ = ["RefFactory", "RefMutFactory", "lend", "lend_again", "lend_mutably"]
 
 
-class RefFactory(Bound):
+class RefFactory(Bound, Guarded):
     """The factory of a `RefProxy`.
 
     Args:
@@ -40,7 +41,8 @@ class RefFactory(Bound):
     """
 
     def __init__(self, estate: Estate, source: OwnedFactory | OpenTicket | RefFactory) -> None:
-        self.estate, self.source = estate, source
+        super().__init__()
+        self._estate, self.source = estate, source
         self._tickets: set[int] = set()
         self._error: BaseRefProxyError | None = None
         if isinstance(source, OwnedFactory):
@@ -54,7 +56,17 @@ class RefFactory(Bound):
             # The other one gives it back, when both are gone.
             self._end = weakref.finalize(self, int)
 
-    def resolve(self) -> Any:
+    @property
+    def estate(self) -> Estate:
+        """What was borrowed."""
+        return self._estate
+
+    @property
+    def guard(self) -> Guarded:
+        """Itself."""
+        return self
+
+    def obtain(self) -> Any:
         """The object, to be read; others in this process may share it."""
         self.hold()
         return self.estate.factory.resolve()
@@ -72,13 +84,14 @@ class RefFactory(Bound):
 
     def drop(self) -> None:
         """The borrow is over, and so are those of its pickles."""
-        self._error = _ended("RefProxy")
-        self.suspend()
-        self._end()
+        with self.lock:
+            self.suspend()
+            self._error = _ended("RefProxy")
+            self._end()
         if isinstance(self.source, OwnedFactory):
             self.source.title.travelled -= self._tickets
 
-    def travel(self, _: RefProxy[Any]) -> tuple[Any, ...]:
+    def travel(self) -> tuple[Any, ...]:
         """The pickle of a borrow, which may be opened more than once. This one remains."""
         estate = self.estate
         return _ref, (estate.plain, estate.name, *self.ticket(), estate.borrow_lease)
@@ -96,12 +109,8 @@ class RefFactory(Bound):
         self._tickets.add(ticket)
         return title.claim.phase, ticket
 
-    def facts(self) -> dict[str, object]:
-        """As those of the object."""
-        return self.estate.factory.facts()
 
-
-class RefMutFactory(Bound):
+class RefMutFactory(Bound, Guarded):
     """The factory of a `RefMutProxy`. Thread safe.
 
     Args:
@@ -111,8 +120,8 @@ class RefMutFactory(Bound):
     """
 
     def __init__(self, estate: Estate, claim: Claim, owner: OwnedFactory | None = None) -> None:
-        self.estate, self.claim, self.owner = estate, claim, owner
-        self.lock = threading.RLock() if owner is None else owner.title.lock
+        super().__init__()
+        self._estate, self.claim, self.owner = estate, claim, owner
         self._error: BaseRefProxyError | None = None
         self._target: Any = NOTHING
         if owner is not None:
@@ -121,13 +130,22 @@ class RefMutFactory(Bound):
             self._end = weakref.finalize(self, _give_back, claim)
             claim.lost = weakly(self.suspend)
 
-    def resolve(self) -> Any:
+    @property
+    def estate(self) -> Estate:
+        """What was borrowed."""
+        return self._estate
+
+    @property
+    def guard(self) -> Guarded:
+        """Itself, or the books of the owner, if that is in this process."""
+        return self if self.owner is None else self.owner.title
+
+    def obtain(self) -> Any:
         """The object, to be changed; takes the borrow back if it was pickled."""
-        with self.lock:
-            self.hold()
-            if self._kept() is NOTHING:
-                self._keep(self.estate.load())
-            return self._kept()
+        self.hold()
+        if self._kept() is NOTHING:
+            self._keep(self.estate.load())
+        return self._kept()
 
     def hold(self) -> None:
         """Be the writer.
@@ -142,7 +160,7 @@ class RefMutFactory(Bound):
 
     def drop(self) -> None:
         """The borrow is over, and so are those of its pickles."""
-        with self.lock:
+        with self.guard.lock:
             self._free()
             self._error = _ended("RefMutProxy")
             if self.owner is not None:
@@ -155,7 +173,7 @@ class RefMutFactory(Bound):
         Raises:
             ReferenceInvalidError: The borrow is over.
         """
-        with self.lock:
+        with self.guard.lock:
             self.hold()
             self._free()
             if isinstance(self.claim, LeasedClaim):
@@ -163,20 +181,16 @@ class RefMutFactory(Bound):
             if self._kept() is not NOTHING:
                 self.estate.replace(self._kept(), serializer)
 
-    def travel(self, _: RefMutProxy[Any]) -> tuple[Any, ...]:
+    def travel(self) -> tuple[Any, ...]:
         """The pickle of the borrow, which whoever opens it first takes it with."""
         estate = self.estate
         require(estate.store, "Pickling a borrow", Capability.LEASABLE)
-        with self.lock:
+        with self.guard.lock:
             if self._error is not None:
                 raise copy.copy(self._error)
-            phase = self.claim.offer()
             self._free()
+            phase = self.claim.offer()
         return _mut, (estate.plain, estate.name, phase, estate.borrow_lease)
-
-    def facts(self) -> dict[str, object]:
-        """As those of the object."""
-        return self.estate.factory.facts()
 
     # With the owner in this process, both have the same target.
     def _kept(self) -> Any:

@@ -14,7 +14,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from proxystore.factory import Factory
-from proxystore.proxy import Proxy, get_factory, is_resolved
+from proxystore.proxy import Proxy, ProxyResolveError, extract, get_factory, is_resolved
+from proxystore_patterns.ownership._estate import Estate
+from proxystore_patterns.ownership._guard import Guarded
 
 if TYPE_CHECKING:
     from proxystore_patterns.ownership._static import (
@@ -36,7 +38,7 @@ else:
             return
 
         def __reduce__(self) -> tuple[Any, ...]:
-            return get_factory(self).travel(self)
+            return get_factory(self).travel()
 
         def __copy__(self) -> NoReturn:
             raise NotImplementedError(
@@ -97,18 +99,48 @@ B = TypeVar("B", bound=BaseRefProxy[Any])
 class Bound(Factory[Any]):
     """The factory of a proxy of these types: knows it, so that it can be made to ask again.
 
+    What it knows changes under its lock, and after the proxy was suspended: a thread that is
+    resolving it meanwhile has either been given the target, for which `suspend` waits, or
+    finds what has changed.
+
     Any: targets are of any type.
     """
 
     _proxy: weakref.ref[Any] | None = None
+    _has_given = False
+
+    @property
+    @abstractmethod
+    def guard(self) -> Guarded:
+        """Whose lock it is."""
+
+    @property
+    @abstractmethod
+    def estate(self) -> Estate:
+        """What the proxy stands for."""
+
+    @abstractmethod
+    def obtain(self) -> Any:
+        """The target, if it may be used. The lock is held."""
+
+    @abstractmethod
+    def travel(self) -> tuple[Any, ...]:
+        """What the proxy pickles to, as `object.__reduce__`."""
+
+    @abstractmethod
+    def drop(self) -> None:
+        """Give up what the proxy is for."""
+
+    def resolve(self) -> Any:
+        """The target, if it may be used."""
+        with self.guard.lock:
+            target = self.obtain()
+            self._has_given = True
+            return target
 
     def bind(self, proxy: Any) -> None:
         """``proxy`` is the one that this factory serves."""
         self._proxy = weakref.ref(proxy)
-
-    @abstractmethod
-    def travel(self, proxy: Any) -> tuple[Any, ...]:
-        """What ``proxy`` pickles to, as `object.__reduce__`."""
 
     def peek(self) -> Any:
         """The target of the proxy, if it is resolved; else `None`."""
@@ -117,12 +149,25 @@ class Bound(Factory[Any]):
 
     def suspend(self) -> Any:
         """Make the proxy ask this factory at its next use. Gives its target, or itself if none."""
-        proxy = None if self._proxy is None else self._proxy()
-        if proxy is None or not is_resolved(proxy):
-            return self
-        target = proxy.__proxy_target__
-        del proxy.__proxy_wrapped__
-        return target
+        with self.guard.lock:
+            proxy = None if self._proxy is None else self._proxy()
+            if proxy is None or not (self._has_given or is_resolved(proxy)):
+                return self
+            try:
+                # Another thread may have the target, and the proxy not yet.
+                target = extract(proxy)
+            except ProxyResolveError:
+                return self
+            del proxy.__proxy_wrapped__
+            self._has_given = False
+            return target
+
+    def facts(self) -> dict[str, object]:
+        """As those of the object."""
+        return self.estate.factory.facts()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} over {self.estate.factory!r}>"
 
 
 def name_in_pickles(function: Any) -> None:

@@ -11,8 +11,10 @@ from proxystore.proxy import Proxy
 from proxystore.store.types import SerializerT
 from proxystore_patterns.errors import MutableBorrowError, StillBorrowedError
 from proxystore_patterns.ownership._claims import Claim, State, forked
+from proxystore_patterns.ownership._estate import Estate
+from proxystore_patterns.ownership._guard import Guarded
 from proxystore_patterns.ownership._kinds import Bound, OwnedProxy, make, name_in_pickles
-from proxystore_patterns.ownership._title import NOTHING, Estate, Title
+from proxystore_patterns.ownership._title import NOTHING, Title
 
 __all__ = ["OwnedFactory", "first_owner"]
 
@@ -33,14 +35,21 @@ class OwnedFactory(Bound):
         """What is owned."""
         return self.title.estate
 
-    def resolve(self) -> Any:
+    @property
+    def guard(self) -> Guarded:
+        """The books of the owner."""
+        return self.title
+
+    def obtain(self) -> Any:
         """The object; takes the ownership back if it was pickled."""
         title = self.title
-        if not title.claim.is_here:
-            return self._read_in_child()
-        with title.lock:
+        if title.claim.is_here:
             title.use()
             return title.take_target()
+        # A fork may read what its parent has, as long as that is there.
+        if title.claim.state is not State.HELD:
+            raise forked(_WHAT)
+        return self.estate.load()
 
     def free(self) -> None:
         """Take the target from the proxy, which asks for it at its next use."""
@@ -56,9 +65,10 @@ class OwnedFactory(Bound):
             ReferenceInvalidError: There is nothing to own any more, or not here.
         """
         with self.title.lock:
-            self.title.drop()
+            self.title.be_alone(StillBorrowedError, "drop it")
             self.suspend()
             self.title.target = NOTHING
+            self.title.remove()
 
     def update(self, serializer: SerializerT | None) -> None:
         """Store the target, for all who borrow it from now on.
@@ -74,29 +84,20 @@ class OwnedFactory(Bound):
             if title.target is not NOTHING:
                 title.estate.replace(title.target, serializer)
 
-    def travel(self, _: OwnedProxy[Any]) -> tuple[Any, ...]:
+    def travel(self) -> tuple[Any, ...]:
         """The pickle of the owner, which whoever opens it first takes the object with.
 
         Raises:
             StillBorrowedError: Somebody has borrowed it.
             CapabilityError: The medium cannot pass it on.
         """
-        title, estate = self.title, self.title.estate
+        title, estate = self.title, self.estate
         with title.lock:
-            if title.claim.state is not State.OFFERED or not title.claim.is_here:
+            if title.claim.state is not State.OFFERED:
                 title.be_alone(StillBorrowedError, "move it")
+                self.free()
             phase = title.claim.offer()
-            self.free()
         return _own, (estate.plain, estate.name, phase, estate.lease, estate.borrow_lease)
-
-    def facts(self) -> dict[str, object]:
-        """As those of the object."""
-        return self.title.estate.factory.facts()
-
-    def _read_in_child(self) -> Any:
-        if self.title.claim.state is not State.HELD:
-            raise forked(_WHAT)
-        return self.title.estate.load()
 
 
 # Any in this module: targets of any type.

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import copy
 import os
-import threading
 from collections.abc import Callable
 
 from proxystore_patterns.errors import BaseRefProxyError, ReferenceInvalidError
 from proxystore_patterns.ownership._claims import expired, forked, phase_record
+from proxystore_patterns.ownership._guard import Guarded
 from proxystore_patterns.ownership._records import Records
 from proxystore_patterns.ownership._renewal import Lease
 
@@ -50,7 +50,7 @@ def forget_readers(records: Records, phase: int, ticket: int) -> None:
         place += 1
 
 
-class OpenTicket:
+class OpenTicket(Guarded):
     """A borrow in the process that opened its bytes. Thread safe.
 
     Args:
@@ -63,11 +63,11 @@ class OpenTicket:
     def __init__(
         self, records: Callable[[], Records], phase: int, ticket: int, seconds: float
     ) -> None:
+        super().__init__()
         self.phase, self.ticket = phase, ticket
         self.lost: Callable[[], None] | None = None
         """Called from another thread if the lease could not be renewed in time."""
         self._records, self._seconds = records, seconds
-        self._lock = threading.RLock()
         self._pid = os.getpid()
         self._lease: Lease | None = None
         self._record = ""
@@ -79,7 +79,7 @@ class OpenTicket:
         Raises:
             ReferenceInvalidError: The borrow is over.
         """
-        with self._lock:
+        with self.lock:
             self._hold()
 
     def _hold(self) -> None:

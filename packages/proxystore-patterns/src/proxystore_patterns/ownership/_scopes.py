@@ -66,11 +66,7 @@ def submit(
     kwargs = {} if kwargs is None else kwargs
     found = {id(ref): ref for ref in _refs((args, kwargs, list(register_custom_refs)))}
     refs = list(found.values())
-    try:
-        future = submit_func(*args, **kwargs)
-    except BaseException:
-        mark_refs_out_of_scope(*refs)
-        raise
+    future = submit_func(*args, **kwargs)
     # The callback keeps them until then.
     future.add_done_callback(lambda _: mark_refs_out_of_scope(*refs))
     return future

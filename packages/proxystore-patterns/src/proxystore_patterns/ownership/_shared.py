@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-import threading
 import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -25,6 +24,8 @@ from proxystore.proxy import Proxy, extract, is_resolved
 from proxystore.store import Store
 from proxystore_patterns.errors import ReferenceInvalidError
 from proxystore_patterns.ownership._claims import expired, forked
+from proxystore_patterns.ownership._estate import Estate
+from proxystore_patterns.ownership._guard import Guarded
 from proxystore_patterns.ownership._kinds import (
     Bound,
     SharedProxy,
@@ -35,7 +36,6 @@ from proxystore_patterns.ownership._kinds import (
 )
 from proxystore_patterns.ownership._records import Records, require
 from proxystore_patterns.ownership._renewal import Lease
-from proxystore_patterns.ownership._title import Estate
 
 __all__ = ["share"]
 
@@ -110,7 +110,7 @@ class _Places:
         self._records.remove(f"s{place}")
 
 
-class _Stay:
+class _Stay(Guarded):
     """One owner: this process, from when it took its place until it leaves. Thread safe.
 
     Args:
@@ -119,11 +119,11 @@ class _Stay:
     """
 
     def __init__(self, places: _Places, given: int) -> None:
+        super().__init__()
         self.places, self.given = places, given
         self.lost: Callable[[], None] | None = None
         """Called from another thread if the lease could not be renewed in time."""
         self._pid = os.getpid()
-        self._lock = threading.RLock()
         self._lease: Lease | None = None
         self._error: ReferenceInvalidError | None = None
 
@@ -133,7 +133,7 @@ class _Stay:
         Raises:
             ReferenceInvalidError: The object is gone, or may be.
         """
-        with self._lock:
+        with self.lock:
             if self._error is not None:
                 raise copy.copy(self._error)
             if self._lease is None:
@@ -150,7 +150,7 @@ class _Stay:
 
     def leave(self) -> None:
         """Give the place up, and remove the object if it was the last. Does so once."""
-        with self._lock:
+        with self.lock:
             lease, self._lease = self._lease, None
             self._error = self._error or _left()
             if lease is not None and self._pid == os.getpid():
@@ -188,27 +188,29 @@ class SharedFactory(Bound):
         """What is owned."""
         return self._stay.places.estate
 
-    def resolve(self) -> Any:
+    @property
+    def guard(self) -> Guarded:
+        """The owner that this process is."""
+        return self._stay
+
+    def obtain(self) -> Any:
         """The object, to be read; others in this process may share it."""
         self._stay.hold()
         return self.estate.factory.resolve()
 
     def drop(self) -> None:
         """Be an owner no more."""
-        self._end()
-        self.suspend()
+        with self.guard.lock:
+            self.suspend()
+            self._end()
 
-    def travel(self, _: SharedProxy[Any]) -> tuple[Any, ...]:
+    def travel(self) -> tuple[Any, ...]:
         """The pickle of another owner, which has a place of its own until that arrives."""
         self._stay.hold()
         estate, places = self.estate, self._stay.places
         place = places.take(self._stay.given)
         places.renew_object()
         return _share, (estate.plain, estate.name, place, places.seconds)
-
-    def facts(self) -> dict[str, object]:
-        """As those of the object."""
-        return self.estate.factory.facts()
 
 
 # Any in this module: targets of any type, stores with whatever connectors.

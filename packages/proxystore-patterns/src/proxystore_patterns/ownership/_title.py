@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-from proxystore.abc import Capability, Key
+from proxystore.abc import Capability
 from proxystore.errors import ProxyStoreError
-from proxystore.proxy import Proxy, get_factory
-from proxystore.store import Store, StoreFactory
-from proxystore.store.types import SerializerT
 from proxystore_patterns.errors import (
     BaseRefProxyError,
     MutableBorrowError,
@@ -19,11 +15,13 @@ from proxystore_patterns.errors import (
     StillBorrowedError,
 )
 from proxystore_patterns.ownership._claims import Claim, State, phase_record, writer_record
+from proxystore_patterns.ownership._estate import Estate
+from proxystore_patterns.ownership._guard import Guarded
 from proxystore_patterns.ownership._readers import find_reader, forget_readers
 from proxystore_patterns.ownership._records import Records, require
 from proxystore_patterns.ownership._renewal import Lease
 
-__all__ = ["NOTHING", "Estate", "Title"]
+__all__ = ["NOTHING", "Title"]
 
 NOTHING: Any = object()
 """Stands for a target that is not here; `None` may be one that is."""
@@ -31,54 +29,7 @@ NOTHING: Any = object()
 _TO_LEND = (Capability.DEFERRABLE, Capability.LEASABLE)
 
 
-class Estate(NamedTuple):
-    """What is owned, as any process can know it."""
-
-    plain: Proxy[Any]  # Any: a target of any type.
-    """An unresolved proxy of the object."""
-    name: str
-    """Of its records."""
-    lease: float | None
-    """Seconds that the object outlives an owner that died; `None`: it does not end."""
-    borrow_lease: float
-    """Seconds that a borrow outlives a borrower that died."""
-
-    @property
-    def factory(self) -> StoreFactory[Any]:
-        """Gets the object."""
-        factory = get_factory(self.plain)
-        assert isinstance(factory, StoreFactory)
-        return factory
-
-    @property
-    def store(self) -> Store[Any]:
-        """Where the object is."""
-        return self.factory.get_store()
-
-    @property
-    def key(self) -> Key:
-        """Of the object."""
-        return self.factory.key
-
-    def records(self) -> Records:
-        """The records of the object."""
-        return Records(self.store, self.name)
-
-    def load(self) -> Any:
-        """The object as it is in the store, which nobody else in this process has."""
-        # Who may change it must not share it with others who get it from the cache.
-        self.store.cache.evict(self.key)
-        target = self.factory.resolve()
-        self.store.cache.evict(self.key)
-        return target
-
-
-    def replace(self, target: Any, serializer: SerializerT | None) -> None:
-        """Put ``target`` in place of the object."""
-        self.store.replace(self.key, target, serializer=serializer)
-
-
-class Title:
+class Title(Guarded):
     """The books of an owner. Thread safe.
 
     Args:
@@ -87,8 +38,8 @@ class Title:
     """
 
     def __init__(self, estate: Estate, claim: Claim) -> None:
+        super().__init__()
         self.estate, self.claim = estate, claim
-        self.lock = threading.RLock()
         self.target: Any = NOTHING
         """The target, while it is in no proxy of the owner."""
         self.readers: set[object] = set()
@@ -174,17 +125,6 @@ class Title:
 
     # --- The end ------------------------------------------------------------------
 
-    def drop(self) -> None:
-        """Remove the object; the claim ends.
-
-        Raises:
-            StillBorrowedError: Somebody has borrowed it.
-            ReferenceInvalidError: There is nothing to own any more, or not here.
-        """
-        with self.lock:
-            self.be_alone(StillBorrowedError, "drop it")
-            self._remove()
-
     def abandon(self) -> None:
         """What remains to do once no proxy of the owner, nor any borrowed here, is left."""
         if not self.claim.is_here:
@@ -206,9 +146,10 @@ class Title:
             # They got it in time if they get it within the time that they were promised.
             self._leave(self.estate.borrow_lease)
         else:
-            self._remove()
+            self.remove()
 
-    def _remove(self) -> None:
+    def remove(self) -> None:
+        """Remove the object and its records; the claim ends. The owner is alone."""
         if self._lease is not None:
             self._lease.end()
         estate = self.estate
