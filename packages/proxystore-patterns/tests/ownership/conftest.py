@@ -1,0 +1,166 @@
+"""Stores that several processes reach, and those processes."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxystore.connectors.file import FileConnector
+from proxystore.proxy import get_factory
+from proxystore.store import Store
+
+_PROGRAM = Path(__file__).with_name("peer_program.py")
+
+
+class Peer:
+    """Another process, which runs the Python that it is told to."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-I", str(_PROGRAM)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+
+    def run(self, code: str, **variables: Any) -> Any:
+        """What ``result`` is after ``code`` ran there.
+
+        Raises:
+            EOFError: The process died.
+        """
+        self.send(code, **variables)
+        return self.receive()
+
+    def send(self, code: str, **variables: Any) -> None:
+        """Begin to run ``code`` there."""
+        message = pickle.dumps((code, variables))
+        self.process.stdin.write(struct.pack("!q", len(message)) + message)
+        self.process.stdin.flush()
+
+    def receive(self) -> Any:
+        """What came of the code that was sent."""
+        header = self.process.stdout.read(8)
+        if not header:
+            self.process.wait()
+            raise EOFError("The process died.")
+        error, value = pickle.loads(self.process.stdout.read(*struct.unpack("!q", header)))
+        if error is not None:
+            raise error
+        return value
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self.process.wait()
+
+    def leave(self) -> None:
+        """Let it exit as any program does."""
+        self.process.stdin.close()
+        self.process.wait()
+
+
+@pytest.fixture
+def start_peer() -> Iterator[Callable[[], Peer]]:
+    """Starts processes."""
+    started: list[Peer] = []
+
+    def start() -> Peer:
+        started.append(Peer())
+        return started[-1]
+
+    yield start
+    for peer in started:
+        peer.kill()
+        for pipe in (peer.process.stdin, peer.process.stdout):
+            pipe.close()
+
+
+@pytest.fixture
+def peer(start_peer: Callable[[], Peer]) -> Peer:
+    """Another process."""
+    return start_peer()
+
+
+def _redis_program() -> str:
+    found = shutil.which("redis-server", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if found is None:
+        why = "redis-server is not installed (ci/services redis installs it)"
+        if os.environ.get("PROXYSTORE_REQUIRE_SERVICES"):
+            pytest.fail(why)
+        pytest.skip(why)
+    return found
+
+
+@pytest.fixture(scope="session")
+def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a real server that all tests share."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    folder = tmp_path_factory.mktemp("redis")
+    command = [_redis_program(), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    server = subprocess.Popen([*command, "--dir", str(folder)], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            break
+        except OSError:
+            assert server.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+    yield port
+    server.kill()
+    server.wait()
+
+
+@pytest.fixture(params=["shm", "file", "redis"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store[Any]]:
+    """A store of each kind of medium that processes can share ownership by."""
+    if request.param == "shm":
+        made: Store[Any] = Store("owned")
+    elif request.param == "file":
+        made = Store("owned", FileConnector(tmp_path / "objects"))
+    else:
+        from proxystore_connectors_redis import RedisConnector
+
+        port = request.getfixturevalue("redis_port")
+        made = Store("owned", RedisConnector("127.0.0.1", port))
+    with made:
+        yield made
+
+
+@pytest.fixture
+def is_stored(store: Store[Any]) -> Callable[[Any], bool]:
+    """Whether the object of a proxy is in the store."""
+
+    def is_stored(proxy: Any) -> bool:
+        return store.exists(get_factory(proxy).estate.key)
+
+    return is_stored
+
+
+@pytest.fixture
+def n_objects(store: Store[Any]) -> Callable[[], int]:
+    """How many objects and records the medium holds."""
+
+    def n_objects() -> int:
+        connector = store.connector
+        if hasattr(connector, "entries"):
+            return len(list(connector.entries()))
+        import redis
+
+        config = connector.config()
+        with redis.Redis("127.0.0.1", config["port"]) as client:
+            keys = list(client.scan_iter(f"*{config['namespace']}*"))
+        # Without what says whose the namespace is.
+        return len([key for key in keys if not key.startswith(b"ps:")])
+
+    return n_objects

@@ -1,0 +1,271 @@
+"""Ownership moves through pickle exactly once, whoever dies on the way."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from proxystore.connectors.local import LocalConnector
+from proxystore.proxy import Proxy, extract, get_factory, is_resolved
+from proxystore.store import Store
+from proxystore_patterns.errors import ReferenceInvalidError, ReferenceMovedError
+from proxystore_patterns.ownership import OwnedProxy, borrow, clone, drop, own, update
+
+DATA = list(range(1000))
+
+
+def test_who_opens_the_pickle_owns_the_object(store: Store[Any], peer: Any) -> None:
+    proxy = own(store, DATA)
+    found = peer.run("p = pickle.loads(data); result = type(p).__name__, sum(p)", data=pickle.dumps(proxy))
+    assert found == ("OwnedProxy", sum(DATA))
+
+
+def test_the_sender_is_told_by_whom_it_was_opened(store: Store[Any], peer: Any) -> None:
+    proxy = own(store, DATA)
+    peer.run("p = pickle.loads(data)", data=pickle.dumps(proxy))
+    for _ in range(2):
+        with pytest.raises(ReferenceMovedError, match=f"process {peer.process.pid} on host"):
+            len(proxy)
+    for refused in (drop, borrow, clone, update, pickle.dumps):
+        with pytest.raises(ReferenceMovedError):
+            refused(proxy)
+
+
+def test_the_same_bytes_opened_twice_never_make_two_owners(
+    store: Store[Any], start_peer: Callable[[], Any], is_stored: Callable[[Any], bool]
+) -> None:
+    proxy = own(store, DATA)
+    data, first, second = pickle.dumps(proxy), start_peer(), start_peer()
+    first.run("p = pickle.loads(data)", data=data)
+    second.run("p = pickle.loads(data)", data=data)
+    with pytest.raises(ReferenceMovedError, match=f"process {first.process.pid} "):
+        second.run("len(p)")
+    second.run("del p")
+    assert first.run("result = sum(p)") == sum(DATA)
+    assert is_stored(proxy)
+
+
+@pytest.mark.slow
+def test_of_many_who_open_the_same_bytes_at_once_one_owns(
+    store: Store[Any], start_peer: Callable[[], Any]
+) -> None:
+    peers = [start_peer() for _ in range(3)]
+    for peer in peers:
+        peer.run("import proxystore_patterns.ownership")
+    for _ in range(20):
+        data = pickle.dumps(own(store, DATA))
+        for peer in peers:
+            peer.send("p = pickle.loads(data)", data=data)
+        for peer in peers:
+            peer.receive()
+        owners = 0
+        for peer in peers:
+            try:
+                owners += peer.run("result = sum(p)") == sum(DATA)
+            except ReferenceMovedError:
+                pass
+        assert owners == 1
+
+
+def test_a_sender_that_uses_its_proxy_again_makes_the_bytes_void(
+    store: Store[Any], peer: Any, is_stored: Callable[[Any], bool]
+) -> None:
+    proxy = own(store, DATA)
+    data = pickle.dumps(proxy)
+    assert sum(proxy) == sum(DATA)
+    peer.run("p = pickle.loads(data)", data=data)
+    with pytest.raises(ReferenceMovedError, match=f"process {os.getpid()} "):
+        peer.run("len(p)")
+    peer.run("del p")
+    assert is_stored(proxy)
+    peer.run("p = pickle.loads(data)", data=pickle.dumps(proxy))
+    assert peer.run("result = sum(p)") == sum(DATA)
+
+
+def test_pickling_that_is_aborted_changes_nothing(
+    store: Store[Any], is_stored: Callable[[Any], bool]
+) -> None:
+    target = list(DATA)
+    proxy = own(store, target)
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        pickle.dumps([proxy, lambda: None])
+    assert extract(proxy) is target
+    drop(proxy)
+    assert not is_stored(proxy)
+
+
+def test_bytes_that_are_lost_lose_nothing(store: Store[Any]) -> None:
+    proxy = own(store, DATA)
+    for _ in range(3):
+        pickle.dumps(proxy)
+    assert sum(proxy) == sum(DATA)
+
+
+def test_a_proxy_that_was_sent_and_deleted_here_lives_on(
+    store: Store[Any], peer: Any, n_objects: Callable[[], int]
+) -> None:
+    proxy = own(store, DATA)
+    data = pickle.dumps(proxy)
+    del proxy
+    peer.run("p = pickle.loads(data)", data=data)
+    assert peer.run("result = sum(p)") == sum(DATA)
+    peer.run("del p")
+    assert n_objects() == 0
+
+
+def test_after_many_moves_the_last_owner_removes_everything(
+    store: Store[Any], peer: Any, n_objects: Callable[[], int]
+) -> None:
+    proxy = own(store, DATA)
+    for _ in range(5):
+        data = peer.run("p = pickle.loads(data); result = pickle.dumps(p)", data=pickle.dumps(proxy))
+        proxy = pickle.loads(data)
+        peer.run("del p")
+    assert sum(proxy) == sum(DATA)
+    del proxy
+    assert n_objects() == 0
+
+
+def test_a_move_between_processes_keeps_what_was_updated(store: Store[Any], peer: Any) -> None:
+    proxy = own(store, [1])
+    data = peer.run(
+        "p = pickle.loads(data); p.append(2); update(p); result = pickle.dumps(p)",
+        data=pickle.dumps(proxy),
+    )
+    assert pickle.loads(data) == [1, 2]
+
+
+def test_bytes_that_are_opened_after_the_object_was_dropped_say_so(
+    store: Store[Any], n_objects: Callable[[], int]
+) -> None:
+    proxy = own(store, DATA)
+    data = pickle.dumps(proxy)
+    drop(proxy)
+    late = pickle.loads(data)
+    with pytest.raises(Exception, match="No object under"):
+        len(late)
+    del late
+    assert n_objects() == 0
+
+
+# --- Deaths ---------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_a_receiver_that_is_killed_leaves_one_owner_or_none_but_never_two(
+    store: Store[Any], start_peer: Callable[[], Any], step: int, after: bool
+) -> None:
+    proxy, dying, heir = own(store, DATA), start_peer(), start_peer()
+    data = pickle.dumps(proxy)
+    dying.run("s = Store.from_url(url)", url=store.url)
+    dying.run("die_at(s.connector, step, after=after)", step=step, after=after)
+    with pytest.raises((EOFError, BrokenPipeError)):
+        dying.run("p = pickle.loads(data); len(p); p.append(1); update(p); del p", data=data)
+        dying.kill()
+        raise EOFError
+    heir.run("p = pickle.loads(data)", data=data)
+    owners = 0
+    for use in (lambda: heir.run("result = len(p)"), lambda: len(proxy)):
+        try:
+            owners += use() == len(DATA)
+        except ReferenceMovedError:
+            pass
+    claimed = step > 1 or after
+    assert owners == (0 if claimed else 1)
+
+
+def test_a_sender_that_is_killed_after_pickling_has_sent_it(store: Store[Any], peer: Any) -> None:
+    data = peer.run(
+        "p = own(Store.from_url(url), [1, 2]); result = pickle.dumps(p)", url=store.url
+    )
+    peer.kill()
+    proxy = pickle.loads(data)
+    assert proxy == [1, 2]
+
+
+@pytest.mark.slow
+def test_the_medium_ends_what_a_killed_owner_leased(store: Store[Any], peer: Any) -> None:
+    data = pickle.dumps(own(store, DATA, lease=0.5))
+    peer.run("p = pickle.loads(data); result = sum(p)", data=data)
+    proxy = pickle.loads(data)
+    key = get_factory(proxy).estate.key
+    # Renewed for as long as the owner lives.
+    assert not store.wait(store.new_key(), 1.2)
+    assert store.exists(key)
+    peer.kill()
+    assert not store.wait(store.new_key(), 0.7)
+    assert not store.exists(key)
+
+
+# --- Ends -----------------------------------------------------------------------
+
+
+def test_an_owner_that_is_deleted_removes_the_object(
+    store: Store[Any], n_objects: Callable[[], int]
+) -> None:
+    proxy = own(store, DATA)
+    assert n_objects() == 1
+    del proxy
+    assert n_objects() == 0
+
+
+def test_an_owner_that_exits_removes_the_object(
+    store: Store[Any], peer: Any, n_objects: Callable[[], int]
+) -> None:
+    peer.run("p = own(Store.from_url(url), [1, 2])", url=store.url)
+    assert n_objects() == 1
+    peer.leave()
+    assert peer.process.returncode == 0
+    assert n_objects() == 0
+
+
+def test_a_dropped_proxy_says_so(store: Store[Any]) -> None:
+    proxy = own(store, DATA)
+    drop(proxy)
+    for refused in (len, drop, borrow, pickle.dumps):
+        with pytest.raises(ReferenceInvalidError, match="its object was dropped"):
+            refused(proxy)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform has no fork")
+def test_a_forked_child_may_read_and_neither_owns_nor_ends(
+    store: Store[Any], is_stored: Callable[[Any], bool]
+) -> None:
+    proxy, unresolved = own(store, DATA), own(store, DATA, populate_target=False)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            assert sum(proxy) == sum(unresolved) == sum(DATA)
+            for refused in (borrow, drop, pickle.dumps):
+                try:
+                    refused(proxy)
+                except ReferenceInvalidError as error:
+                    assert "forked" in str(error)
+                else:
+                    raise AssertionError(refused)
+            del proxy, unresolved
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    assert is_stored(proxy)
+    assert is_stored(unresolved)
+
+
+def test_within_a_process_a_move_works_with_any_store() -> None:
+    with Store("here", LocalConnector()) as store:
+        proxy = own(store, DATA)
+        moved = pickle.loads(pickle.dumps(proxy))
+        assert isinstance(moved, OwnedProxy)
+        assert isinstance(moved, Proxy)
+        assert not is_resolved(proxy)
+        assert sum(moved) == sum(DATA)
+        with pytest.raises(ReferenceMovedError):
+            len(proxy)
