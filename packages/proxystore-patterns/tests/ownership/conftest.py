@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import shutil
@@ -16,11 +17,17 @@ from typing import Any
 
 import pytest
 
-from proxystore.connectors.file import FileConnector
 from proxystore.proxy import get_factory
 from proxystore.store import Store
 
 _PROGRAM = Path(__file__).with_name("peer_program.py")
+
+FORGET = """
+import gc
+for name in set(globals()) - kept:
+    del globals()[name]
+gc.collect()
+"""
 
 
 class Peer:
@@ -30,6 +37,7 @@ class Peer:
         self.process = subprocess.Popen(
             [sys.executable, "-I", str(_PROGRAM)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
+        self._awaited, self.stopped = 0, False
 
     def run(self, code: str, **variables: Any) -> Any:
         """What ``result`` is after ``code`` ran there.
@@ -42,6 +50,7 @@ class Peer:
 
     def send(self, code: str, **variables: Any) -> None:
         """Begin to run ``code`` there."""
+        self._awaited += 1
         message = pickle.dumps((code, variables))
         self.process.stdin.write(struct.pack("!q", len(message)) + message)
         self.process.stdin.flush()
@@ -52,10 +61,23 @@ class Peer:
         if not header:
             self.process.wait()
             raise EOFError("The process died.")
+        self._awaited -= 1
         error, value = pickle.loads(self.process.stdout.read(*struct.unpack("!q", header)))
         if error is not None:
             raise error
         return value
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it runs, and has answered all that it was told."""
+        return self.process.poll() is None and not self._awaited and not self.stopped
+
+    def end(self) -> None:
+        """Leave nothing of it."""
+        self.kill()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
 
     def kill(self) -> None:
         """kill -9."""
@@ -68,20 +90,31 @@ class Peer:
         self.process.wait()
 
 
+@pytest.fixture(scope="session")
+def idle_peers() -> Iterator[list[Peer]]:
+    """Processes that a test left as it found them: to start one takes longer than most tests."""
+    idle: list[Peer] = []
+    yield idle
+    for peer in idle:
+        peer.end()
+
+
 @pytest.fixture
-def start_peer() -> Iterator[Callable[[], Peer]]:
-    """Starts processes."""
+def start_peer(idle_peers: list[Peer]) -> Iterator[Callable[[], Peer]]:
+    """Gives processes that hold nothing."""
     started: list[Peer] = []
 
     def start() -> Peer:
-        started.append(Peer())
+        started.append(idle_peers.pop() if idle_peers else Peer())
         return started[-1]
 
     yield start
     for peer in started:
-        peer.kill()
-        for pipe in (peer.process.stdin, peer.process.stdout):
-            pipe.close()
+        if peer.is_usable:
+            peer.run(FORGET)
+            idle_peers.append(peer)
+        else:
+            peer.end()
 
 
 @pytest.fixture
@@ -121,13 +154,11 @@ def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     server.wait()
 
 
-@pytest.fixture(params=["shm", "file", "redis"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store[Any]]:
+@pytest.fixture(params=["shm", "redis"])
+def store(request: pytest.FixtureRequest) -> Iterator[Store[Any]]:
     """A store of each kind of medium that processes can share ownership by."""
     if request.param == "shm":
         made: Store[Any] = Store("owned")
-    elif request.param == "file":
-        made = Store("owned", FileConnector(tmp_path / "objects"))
     else:
         from proxystore_connectors_redis import RedisConnector
 
@@ -159,8 +190,6 @@ def n_objects(store: Store[Any]) -> Callable[[], int]:
 
         config = connector.config()
         with redis.Redis("127.0.0.1", config["port"]) as client:
-            keys = list(client.scan_iter(f"*{config['namespace']}*"))
-        # Without what says whose the namespace is.
-        return len([key for key in keys if not key.startswith(b"ps:")])
+            return sum(1 for _ in client.scan_iter(f"ps:{config['namespace']}:*"))
 
     return n_objects

@@ -15,9 +15,9 @@ from typing import Any
 OPERATIONS = ("put", "get", "get_with_generation", "exists", "evict", "set", "replace", "touch")
 
 
-def die_at(connector: Any, step: int, *, after: bool) -> None:
-    """kill -9 this process at operation ``step`` of ``connector``, counted from now on."""
-    count = 0
+def die_at(store: Any, step: int, *, after: bool) -> None:
+    """kill -9 this process at operation ``step`` of the store, counted from now on."""
+    connector, count = store.connector, 0
 
     def deadly(operation: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -44,6 +44,7 @@ def main() -> None:
     exec("from proxystore_patterns.ownership import *", space)
     exec("from proxystore.proxy import *", space)
     exec("from proxystore.store import Store, get_store", space)
+    space["kept"] = {*space, "kept", "result", "gc", "name"}
     while header := source.read(8):
         code, variables = pickle.loads(source.read(*struct.unpack("!q", header)))
         space |= {"result": None} | variables

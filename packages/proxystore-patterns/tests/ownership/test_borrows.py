@@ -310,7 +310,7 @@ def test_a_borrower_killed_at_any_step_returns_the_borrow(
     proxy = own(store, [1], borrow_lease=SHORT)
     data = pickle.dumps(kind(proxy))
     peer.run("s = Store.from_url(url)", url=store.url)
-    peer.run("die_at(s.connector, step, after=after)", step=step, after=after)
+    peer.run("die_at(s, step, after=after)", step=step, after=after)
     with pytest.raises((EOFError, BrokenPipeError)):
         peer.run("x = pickle.loads(data); len(x); del x", data=data)
         peer.run("s.exists(s.new_key()); s.exists(s.new_key())")
@@ -326,6 +326,7 @@ def test_a_writer_that_stood_still_too_long_cannot_update(store: Store[Any], pee
     proxy = own(store, [1], borrow_lease=SHORT)
     peer.run("m = pickle.loads(data); m.append(2)", data=pickle.dumps(mut_borrow(proxy)))
     peer.process.send_signal(signal.SIGSTOP)
+    peer.stopped = True
     wait(store, 1.5 * SHORT)
     assert proxy == [1]
     peer.process.send_signal(signal.SIGCONT)

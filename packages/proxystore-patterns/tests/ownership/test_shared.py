@@ -190,7 +190,7 @@ def test_an_owner_killed_at_any_step_takes_nothing_from_the_others(
     shared = share(store, [1], lease=SHORT)
     data = pickle.dumps(shared)
     peer.run("s = Store.from_url(url)", url=store.url)
-    peer.run("die_at(s.connector, step, after=after)", step=step, after=after)
+    peer.run("die_at(s, step, after=after)", step=step, after=after)
     with pytest.raises((EOFError, BrokenPipeError)):
         peer.run("x = pickle.loads(data); len(x); y = pickle.dumps(x); del x", data=data)
         peer.kill()

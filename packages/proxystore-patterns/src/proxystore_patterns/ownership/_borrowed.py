@@ -164,8 +164,10 @@ class RefMutFactory(Bound, Guarded):
             self._free()
             self._error = _ended("RefMutProxy")
             if self.owner is not None:
+                self._end.detach()
                 self.owner.title.stop_writing(self.claim, is_over=True)
-            self._end()
+            else:
+                self._end()
 
     def update(self, serializer: SerializerT | None) -> None:
         """Store the target, for the owner and all who borrow next.

@@ -13,8 +13,10 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from proxystore.errors import ObjectNotFoundError
 from proxystore.factory import Factory
 from proxystore.proxy import Proxy, ProxyResolveError, extract, get_factory, is_resolved
+from proxystore_patterns.errors import ReferenceInvalidError
 from proxystore_patterns.ownership._estate import Estate
 from proxystore_patterns.ownership._guard import Guarded
 
@@ -41,13 +43,10 @@ else:
             return get_factory(self).travel()
 
         def __copy__(self) -> NoReturn:
-            raise NotImplementedError(
-                f"A {type(self).__name__} cannot be copied, or there were two. Make another "
-                f"object of it with clone(), or another reference with borrow()."
-            )
+            _refuse_copy(self)
 
         def __deepcopy__(self, _: dict[int, Any]) -> NoReturn:
-            self.__copy__()
+            _refuse_copy(self)
 
     class BaseRefProxy(_Referring, Proxy[T]):
         """A proxy under the rules of ownership. See `own`, `borrow`, `mut_borrow`, `share`."""
@@ -132,9 +131,16 @@ class Bound(Factory[Any]):
         """Give up what the proxy is for."""
 
     def resolve(self) -> Any:
-        """The target, if it may be used."""
+        """The target, if it may be used.
+
+        Raises:
+            BaseRefProxyError: It may not, or is gone.
+        """
         with self.guard.lock:
-            target = self.obtain()
+            try:
+                target = self.obtain()
+            except ObjectNotFoundError as error:
+                raise _gone(error) from error
             self._has_given = True
             return target
 
@@ -168,6 +174,22 @@ class Bound(Factory[Any]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} over {self.estate.factory!r}>"
+
+
+def _gone(error: ObjectNotFoundError) -> ReferenceInvalidError:
+    return ReferenceInvalidError(
+        "proxy",
+        f"{error.key} is not in store {error.store_name!r}, for it was dropped, its lease ended, "
+        f"or the owner of the store closed it",
+        "Keep the owner of the object, and the store, until all others have used it.",
+    )
+
+
+def _refuse_copy(proxy: Any) -> NoReturn:
+    raise NotImplementedError(
+        f"A {type(proxy).__name__} cannot be copied, or there were two. Make another object of "
+        f"it with clone(), or another reference with borrow()."
+    )
 
 
 def name_in_pickles(function: Any) -> None:
