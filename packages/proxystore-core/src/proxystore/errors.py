@@ -382,7 +382,7 @@ class ProxyResolveError(ProxyStoreError):
     A factory that raises a subclass of this error lets it reach the user of the proxy as it is.
     """
 
-    _facts = ("message", "cause")
+    _facts: tuple[str, ...] = ("message", "cause")
 
     def __init__(self, message: str, cause: BaseException | None = None) -> None:
         self.message, self.cause = message, cause

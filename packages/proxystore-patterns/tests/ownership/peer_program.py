@@ -15,20 +15,17 @@ from typing import Any
 OPERATIONS = ("put", "get", "get_with_generation", "exists", "evict", "set", "replace", "touch")
 
 
-def die_at(store: Any, step: int, *, after: bool) -> None:
-    """kill -9 this process at operation ``step`` of the store, counted from now on."""
+def die_at(store: Any, step: int) -> None:
+    """kill -9 this process before operation ``step`` of the store, counted from now on."""
     connector, count = store.connector, 0
 
     def deadly(operation: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
             nonlocal count
             count += 1
-            if count == step and not after:
+            if count == step:
                 os.kill(os.getpid(), signal.SIGKILL)
-            result = operation(*args, **kwargs)
-            if count == step and after:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return result
+            return operation(*args, **kwargs)
 
         return call
 

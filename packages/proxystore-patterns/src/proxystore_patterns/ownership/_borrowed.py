@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import weakref
+from collections.abc import Callable
 from typing import Any
 
 from proxystore.abc import Capability
@@ -13,6 +13,7 @@ from proxystore.proxy import Proxy
 from proxystore.store.types import SerializerT
 from proxystore_patterns.errors import BaseRefProxyError, ReferenceInvalidError
 from proxystore_patterns.ownership._claims import Claim, LeasedClaim
+from proxystore_patterns.ownership._ends import at_end
 from proxystore_patterns.ownership._estate import Estate
 from proxystore_patterns.ownership._guard import Guarded
 from proxystore_patterns.ownership._kinds import (
@@ -45,16 +46,15 @@ class RefFactory(Bound, Guarded):
         self._estate, self.source = estate, source
         self._tickets: set[int] = set()
         self._error: BaseRefProxyError | None = None
+        # Without one for a third kind of source, which gives back when both are gone.
+        self._end: Callable[[], object] | None = None
         if isinstance(source, OwnedFactory):
             me = object()
             source.title.readers.add(me)
-            self._end = weakref.finalize(self, source.title.readers.discard, me)
+            self._end = at_end(self, source.title.readers.discard, me)
         elif isinstance(source, OpenTicket):
-            self._end = weakref.finalize(self, _give_back, source)
+            self._end = at_end(self, _give_back, source)
             source.lost = weakly(self.suspend)
-        else:
-            # The other one gives it back, when both are gone.
-            self._end = weakref.finalize(self, int)
 
     @property
     def estate(self) -> Estate:
@@ -87,7 +87,8 @@ class RefFactory(Bound, Guarded):
         with self.lock:
             self.suspend()
             self._error = _ended("RefProxy")
-            self._end()
+            if self._end is not None:
+                self._end()
         if isinstance(self.source, OwnedFactory):
             self.source.title.travelled -= self._tickets
 
@@ -124,11 +125,11 @@ class RefMutFactory(Bound, Guarded):
         self._estate, self.claim, self.owner = estate, claim, owner
         self._error: BaseRefProxyError | None = None
         self._target: Any = NOTHING
-        if owner is not None:
-            self._end = weakref.finalize(self, owner.title.stop_writing, claim)
-        elif isinstance(claim, LeasedClaim):
-            self._end = weakref.finalize(self, _give_back, claim)
+        if isinstance(claim, LeasedClaim):
             claim.lost = weakly(self.suspend)
+            self._end = at_end(self, _give_back, claim)
+        elif owner is not None:
+            self._end = at_end(self, owner.title.stop_writing, claim)
 
     @property
     def estate(self) -> Estate:
@@ -163,11 +164,9 @@ class RefMutFactory(Bound, Guarded):
         with self.guard.lock:
             self._free()
             self._error = _ended("RefMutProxy")
+            self._end()
             if self.owner is not None:
-                self._end.detach()
                 self.owner.title.stop_writing(self.claim, is_over=True)
-            else:
-                self._end()
 
     def update(self, serializer: SerializerT | None) -> None:
         """Store the target, for the owner and all who borrow next.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import weakref
 from typing import Any
 
 from proxystore.errors import ProxyStoreError
@@ -11,6 +10,7 @@ from proxystore.proxy import Proxy
 from proxystore.store.types import SerializerT
 from proxystore_patterns.errors import MutableBorrowError, StillBorrowedError
 from proxystore_patterns.ownership._claims import Claim, State, forked
+from proxystore_patterns.ownership._ends import at_end
 from proxystore_patterns.ownership._estate import Estate
 from proxystore_patterns.ownership._guard import Guarded
 from proxystore_patterns.ownership._kinds import Bound, OwnedProxy, make, name_in_pickles
@@ -28,7 +28,7 @@ class OwnedFactory(Bound):
         self.title = title
         # Also at the exit of the interpreter. Not by __del__: borrows made here keep this
         # factory, so the object goes with the last of them.
-        weakref.finalize(self, title.abandon)
+        at_end(self, title.abandon)
 
     @property
     def estate(self) -> Estate:

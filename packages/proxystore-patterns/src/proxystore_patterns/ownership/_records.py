@@ -43,7 +43,8 @@ class Records:
 
     def set(self, record: str, ttl: float | None = None) -> bool:
         """Make a record; `False` if it is there. Of all who try at once, one makes it."""
-        leased = {} if ttl is None else {"ttl": ttl}
+        # Any: options of connectors. Not all know this one.
+        leased: dict[str, Any] = {} if ttl is None else {"ttl": ttl}
         try:
             self.store.set(self._key(record), this_process(), **leased)
         except KeyAlreadySetError:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -24,6 +23,7 @@ from proxystore.proxy import Proxy, extract, is_resolved
 from proxystore.store import Store
 from proxystore_patterns.errors import ReferenceInvalidError
 from proxystore_patterns.ownership._claims import expired, forked
+from proxystore_patterns.ownership._ends import at_end
 from proxystore_patterns.ownership._estate import Estate
 from proxystore_patterns.ownership._guard import Guarded
 from proxystore_patterns.ownership._kinds import (
@@ -181,7 +181,7 @@ class SharedFactory(Bound):
     def __init__(self, stay: _Stay) -> None:
         self._stay = stay
         stay.lost = weakly(self.suspend)
-        self._end = weakref.finalize(self, stay.leave)
+        self._end = at_end(self, stay.leave)
 
     @property
     def estate(self) -> Estate:
