@@ -147,7 +147,8 @@ def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
             socket.create_connection(("127.0.0.1", port)).close()
             break
         except OSError:
-            assert server.poll() is None and time.monotonic() < deadline
+            assert server.poll() is None
+            assert time.monotonic() < deadline
             time.sleep(0.01)
     yield port
     server.kill()

@@ -84,9 +84,10 @@ class Ownership(RuleBasedStateMachine):
         except BaseRefProxyError:
             assert ref.thing.owner is not ref or ref.thing.gone
             return multiple()
-        assert ref.thing.owner is ref
         self.n_pickles += 1
-        ref.thing.bytes_of_owner.add(self.n_pickles)
+        # Pickled again since it went: void bytes, as those are told who open them.
+        if ref.thing.owner is ref:
+            ref.thing.bytes_of_owner.add(self.n_pickles)
         return data, ref.thing, self.n_pickles
 
     @rule(target=owners, sent=sent_owners)
@@ -269,7 +270,7 @@ class Ownership(RuleBasedStateMachine):
 
 
 Ownership.TestCase.settings = settings(
-    max_examples=10,
+    max_examples=25,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -55,7 +55,7 @@ def test_each_is_a_proxy_of_its_own_type(here: Any, kind: str) -> None:
     assert {name for name, each in types.items() if isinstance(proxy, each)} == {kind}
     assert isinstance(proxy, list)
     assert repr(proxy).startswith(f"<{kind} at ")
-    assert (proxy[0], len(proxy), list(proxy), proxy + [3]) == (1, 2, [1, 2], [1, 2, 3])
+    assert (proxy[0], len(proxy), list(proxy), proxy * 2) == (1, 2, [1, 2], [1, 2, 1, 2])
 
 
 @each_kind
@@ -149,9 +149,12 @@ with Store("x") as store:
     p = q = None
 """
     done = subprocess.run(
-        [sys.executable, "-I", "-c", f"import os; os.environ['PROXYSTORE_PURE_PYTHON']='{pure}'\n{code}"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", code],
+        env=os.environ | {"PROXYSTORE_PURE_PYTHON": pure},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.stdout.strip(), done.stderr) == ("[1, 2] [1, 2] [1, 2]", "")
 
 

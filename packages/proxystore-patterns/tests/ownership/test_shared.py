@@ -12,7 +12,7 @@ from proxystore.errors import CapabilityError
 from proxystore.proxy import Proxy
 from proxystore.store import Store
 from proxystore_patterns.errors import ReferenceInvalidError
-from proxystore_patterns.ownership import SharedProxy, clone, drop, share
+from proxystore_patterns.ownership import SharedProxy, borrow, clone, drop, own, share
 
 SHORT = 0.6
 
@@ -113,43 +113,53 @@ def test_a_clone_belongs_to_one(store: Store[Any]) -> None:
     assert copy == [1, 2]
 
 
-def test_a_medium_without_leases_is_refused() -> None:
-    class Bare:
-        """Knows the contract of the older system only."""
+class Bare:
+    """Knows the contract of the older system only."""
 
-        def __init__(self) -> None:
-            self.objects: dict[Any, bytes] = {}
+    def __init__(self) -> None:
+        self.objects: dict[Any, bytes] = {}
 
-        def put(self, obj: bytes) -> Any:
-            return self.objects.setdefault((len(self.objects),), obj) and (len(self.objects) - 1,)
+    def put(self, obj: bytes) -> Any:
+        key = (len(self.objects),)
+        self.objects[key] = bytes(obj)
+        return key
 
-        def get(self, key: Any) -> bytes | None:
-            return self.objects.get(key)
+    def get(self, key: Any) -> bytes | None:
+        return self.objects.get(key)
 
-        def exists(self, key: Any) -> bool:
-            return key in self.objects
+    def exists(self, key: Any) -> bool:
+        return key in self.objects
 
-        def evict(self, key: Any) -> None:
-            self.objects.pop(key, None)
+    def evict(self, key: Any) -> None:
+        self.objects.pop(key, None)
 
-        def get_batch(self, keys: Any) -> Any:
-            return [self.get(key) for key in keys]
+    def get_batch(self, keys: Any) -> Any:
+        return [self.get(key) for key in keys]
 
-        def put_batch(self, objs: Any) -> Any:
-            return [self.put(obj) for obj in objs]
+    def put_batch(self, objs: Any) -> Any:
+        return [self.put(obj) for obj in objs]
 
-        def config(self) -> dict[str, Any]:
-            return {}
+    def config(self) -> dict[str, Any]:
+        return {}
 
-        @classmethod
-        def from_config(cls, config: Any) -> Any:
-            return cls()
+    @classmethod
+    def from_config(cls, config: Any) -> Any:
+        return cls()
 
-        def close(self) -> None:
-            pass
+    def close(self) -> None:
+        pass
 
-    with Store("bare", Bare()) as store, pytest.raises(CapabilityError, match="share"):
-        share(store, [1])
+
+def test_a_medium_that_cannot_pass_it_on_is_refused_by_name() -> None:
+    with Store("bare", Bare()) as store:
+        with pytest.raises(CapabilityError, match=r"share\(\) needs a connector that is"):
+            share(store, [1])
+        proxy = own(store, [1])
+        with pytest.raises(CapabilityError, match="Pickling OwnedProxy needs"):
+            pickle.dumps(proxy)
+        with pytest.raises(CapabilityError, match="Pickling a borrow needs"):
+            pickle.dumps(borrow(proxy))
+        assert proxy == [1]
 
 
 @pytest.mark.slow

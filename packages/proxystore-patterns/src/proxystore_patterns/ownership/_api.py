@@ -105,7 +105,7 @@ def into_owned(
     return first_owner(estate, extract(proxy) if populate_target and is_resolved(proxy) else None)
 
 
-def borrow(proxy: OwnedProxy[T] | RefProxy[T], *, populate_target: bool = True) -> RefProxy[T]:
+def borrow(proxy: BaseRefProxy[T], *, populate_target: bool = True) -> RefProxy[T]:
     """A proxy that reads what ``proxy`` owns, or reads.
 
     The borrow lasts while the result lives, or any copy that was opened from a pickle of it:
@@ -114,7 +114,7 @@ def borrow(proxy: OwnedProxy[T] | RefProxy[T], *, populate_target: bool = True) 
     ended, as `submit` does. It may be opened several times. Opened too late, it says so.
 
     Args:
-        proxy: Who owns or reads it.
+        proxy: An `OwnedProxy` or `RefProxy`.
         populate_target: Let the result have the target, if ``proxy`` is resolved.
 
     Raises:

@@ -258,7 +258,7 @@ def _mut(
     plain: Proxy[Any], name: str, phase: int, borrow_lease: float
 ) -> RefMutProxy[Any]:
     estate = Estate(plain, name, None, borrow_lease)
-    claim = LeasedClaim("RefMutProxy", estate.records, phase, borrow_lease)
+    claim = LeasedClaim("RefMutProxy", estate, phase)
     factory = RefMutFactory(estate, claim)
     proxy = make(RefMutProxy, factory, plain)
     # As above.

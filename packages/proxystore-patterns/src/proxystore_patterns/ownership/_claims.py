@@ -13,11 +13,16 @@ import os
 from collections.abc import Callable
 
 from proxystore.abc import Capability
-from proxystore_patterns.errors import BaseRefProxyError, ReferenceInvalidError, ReferenceMovedError
+from proxystore_patterns.errors import (
+    BaseRefProxyError,
+    ReferenceInvalidError,
+    ReferenceMovedError,
+)
+from proxystore_patterns.ownership._estate import Estate
 from proxystore_patterns.ownership._records import Records, require
 from proxystore_patterns.ownership._renewal import Lease
 
-__all__ = ["Claim", "LeasedClaim", "State", "expired", "forked", "phase_record", "writer_record"]
+__all__ = ["Claim", "LeasedClaim", "State", "expired", "forked", "gone", "phase_record", "writer_record"]
 
 
 class State(enum.Enum):
@@ -59,23 +64,23 @@ class Claim:
 
     Args:
         what: The kind of proxy, for messages.
-        records: Makes the records of the object; called when there is need of them.
+        estate: What it is a right to.
         phase: That it is in.
         state: Where it is.
     """
 
     def __init__(
-        self, what: str, records: Callable[[], Records], phase: int = 0, state: State = State.HELD
+        self, what: str, estate: Estate, phase: int = 0, state: State = State.HELD
     ) -> None:
         self.what, self.phase, self.state = what, phase, state
-        self._records = records
+        self._estate = estate
         self._pid = os.getpid()
         self._error: BaseRefProxyError | None = None
 
     @property
     def records(self) -> Records:
         """The records of the object."""
-        return self._records()
+        return self._estate.records()
 
     @property
     def is_here(self) -> bool:
@@ -95,11 +100,15 @@ class Claim:
             return
         if self._error is not None:
             raise copy.copy(self._error)
-        if self._take():
-            self.phase, self.state = self.phase + 1, State.HELD
-        else:
+        if not self._take():
             holder = self.records.maker(phase_record(self.phase))
             raise self.end(ReferenceMovedError(self.what, holder or "another process"))
+        if not self._estate.is_there():
+            # Whoever dropped it removed the records too, so this one could be made again.
+            self.give_back()
+            self.records.remove(phase_record(self.phase))
+            raise self.end(gone(self.what))
+        self.phase, self.state = self.phase + 1, State.HELD
 
     def offer(self) -> int:
         """Let whoever opens the bytes take the right. Gives the phase to write into them.
@@ -110,9 +119,12 @@ class Claim:
         if self.state is not State.OFFERED:
             self.hold()
             # The sender is told, for the receiver could do nothing about it.
-            require(self.records.store, f"Pickling a {self.what}", Capability.DEFERRABLE)
+            require(self.records.store, f"Pickling {self.what}", Capability.DEFERRABLE)
             self.state = State.OFFERED
         return self.phase
+
+    def give_back(self) -> None:
+        """Nothing is left to do in the medium once the right is not used any more."""
 
     def renew(self) -> None:
         """End the phase, and with it what was pickled in it, and begin the next."""
@@ -135,18 +147,15 @@ class LeasedClaim(Claim):
 
     Args:
         what: The kind of proxy, for messages.
-        records: As for `Claim`.
+        estate: As for `Claim`.
         phase: That the bytes were pickled in.
-        seconds: How long it outlives this process.
     """
 
-    def __init__(
-        self, what: str, records: Callable[[], Records], phase: int, seconds: float
-    ) -> None:
-        super().__init__(what, records, phase, State.ARRIVED)
+    def __init__(self, what: str, estate: Estate, phase: int) -> None:
+        super().__init__(what, estate, phase, State.ARRIVED)
         self.lost: Callable[[], None] | None = None
         """Called from another thread if the lease could not be renewed in time."""
-        self._seconds = seconds
+        self._seconds = estate.borrow_lease
         self._lease: Lease | None = None
         self._record = ""
 
@@ -186,6 +195,15 @@ class LeasedClaim(Claim):
         self.end(expired(self.what, self._seconds))
         if self.lost is not None:
             self.lost()
+
+
+def gone(what: str) -> ReferenceInvalidError:
+    """Says that there is no object any more."""
+    return ReferenceInvalidError(
+        what,
+        "its object is gone: dropped elsewhere, or its lease ended, or its store was closed",
+        "Keep the owner of the object, and the store, until all others have used it.",
+    )
 
 
 def expired(what: str, seconds: float) -> ReferenceInvalidError:

@@ -46,6 +46,12 @@ class Estate(NamedTuple):
         """The records of the object."""
         return Records(self.store, self.name)
 
+    def is_there(self) -> bool:
+        """Whether the object is in the store."""
+        # The cache may still have what another process removed.
+        self.store.cache.evict(self.key)
+        return self.store.exists(self.key)
+
     def load(self) -> Any:
         """The object as it is in the store, which nobody else in this process has."""
         # Who may change it must not share it with others who get it from the cache.

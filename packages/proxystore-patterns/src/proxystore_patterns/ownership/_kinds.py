@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from proxystore.errors import ObjectNotFoundError
 from proxystore.factory import Factory
 from proxystore.proxy import Proxy, ProxyResolveError, extract, get_factory, is_resolved
-from proxystore_patterns.errors import ReferenceInvalidError
+from proxystore_patterns.ownership._claims import gone
 from proxystore_patterns.ownership._estate import Estate
 from proxystore_patterns.ownership._guard import Guarded
 
@@ -140,7 +140,7 @@ class Bound(Factory[Any]):
             try:
                 target = self.obtain()
             except ObjectNotFoundError as error:
-                raise _gone(error) from error
+                raise gone("proxy") from error
             self._has_given = True
             return target
 
@@ -174,15 +174,6 @@ class Bound(Factory[Any]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} over {self.estate.factory!r}>"
-
-
-def _gone(error: ObjectNotFoundError) -> ReferenceInvalidError:
-    return ReferenceInvalidError(
-        "proxy",
-        f"{error.key} is not in store {error.store_name!r}, for it was dropped, its lease ended, "
-        f"or the owner of the store closed it",
-        "Keep the owner of the object, and the store, until all others have used it.",
-    )
 
 
 def _refuse_copy(proxy: Any) -> NoReturn:

@@ -103,7 +103,7 @@ class OwnedFactory(Bound):
 # Any in this module: targets of any type.
 def first_owner(estate: Estate, target: Any = None) -> OwnedProxy[Any]:
     """The proxy of the first owner of an object; resolved, if its target is given."""
-    factory = OwnedFactory(Title(estate, Claim(_WHAT, estate.records)))
+    factory = OwnedFactory(Title(estate, Claim(_WHAT, estate)))
     return make(OwnedProxy, factory, estate.plain, target)
 
 
@@ -111,7 +111,7 @@ def _own(
     plain: Proxy[Any], name: str, phase: int, lease: float | None, borrow_lease: float
 ) -> OwnedProxy[Any]:
     estate = Estate(plain, name, lease, borrow_lease)
-    claim = Claim(_WHAT, estate.records, phase, State.ARRIVED)
+    claim = Claim(_WHAT, estate, phase, State.ARRIVED)
     title = Title(estate, claim)
     proxy = make(OwnedProxy, OwnedFactory(title), plain)
     # Now and not at the first use: who opens the bytes owns the object, and lets it go even

@@ -109,7 +109,7 @@ class Title(Guarded):
             ReferenceInvalidError: There is nothing to own any more, or not here.
         """
         self.be_alone(MutableBorrowError, "borrow it mutably")
-        self.writer = Claim("RefMutProxy", self.estate.records, self.claim.phase)
+        self.writer = Claim("RefMutProxy", self.estate, self.claim.phase)
         self.writes_here, self._writer_is_over = True, False
         return self.writer
 
