@@ -32,7 +32,7 @@ from proxystore_patterns.ownership._title import NOTHING
 __all__ = ["RefFactory", "RefMutFactory", "lend", "lend_again", "lend_mutably"]
 
 
-class RefFactory(Bound, Guarded):
+class RefFactory(Bound):
     """The factory of a `RefProxy`.
 
     Args:
@@ -42,7 +42,6 @@ class RefFactory(Bound, Guarded):
     """
 
     def __init__(self, estate: Estate, source: OwnedFactory | OpenTicket | RefFactory) -> None:
-        super().__init__()
         self._estate, self.source = estate, source
         self._tickets: set[int] = set()
         self._error: BaseRefProxyError | None = None
@@ -63,8 +62,11 @@ class RefFactory(Bound, Guarded):
 
     @property
     def guard(self) -> Guarded:
-        """Itself."""
-        return self
+        """The books of the owner, if that is in this process, or else the ticket."""
+        source = self.source
+        if isinstance(source, OwnedFactory):
+            return source.title
+        return source if isinstance(source, OpenTicket) else source.guard
 
     def obtain(self) -> Any:
         """The object, to be read; others in this process may share it."""
@@ -84,7 +86,7 @@ class RefFactory(Bound, Guarded):
 
     def drop(self) -> None:
         """The borrow is over, and so are those of its pickles."""
-        with self.lock:
+        with self.guard.lock:
             self.suspend()
             self._error = _ended("RefProxy")
             if self._end is not None:
@@ -111,7 +113,7 @@ class RefFactory(Bound, Guarded):
         return title.claim.phase, ticket
 
 
-class RefMutFactory(Bound, Guarded):
+class RefMutFactory(Bound):
     """The factory of a `RefMutProxy`. Thread safe.
 
     Args:
@@ -121,7 +123,6 @@ class RefMutFactory(Bound, Guarded):
     """
 
     def __init__(self, estate: Estate, claim: Claim, owner: OwnedFactory | None = None) -> None:
-        super().__init__()
         self._estate, self.claim, self.owner = estate, claim, owner
         self._error: BaseRefProxyError | None = None
         self._target: Any = NOTHING
@@ -138,8 +139,11 @@ class RefMutFactory(Bound, Guarded):
 
     @property
     def guard(self) -> Guarded:
-        """Itself, or the books of the owner, if that is in this process."""
-        return self if self.owner is None else self.owner.title
+        """The books of the owner, if that is in this process, or else the claim."""
+        if self.owner is not None:
+            return self.owner.title
+        assert isinstance(self.claim, LeasedClaim)
+        return self.claim
 
     def obtain(self) -> Any:
         """The object, to be changed; takes the borrow back if it was pickled."""

@@ -19,10 +19,20 @@ from proxystore_patterns.errors import (
     ReferenceMovedError,
 )
 from proxystore_patterns.ownership._estate import Estate
+from proxystore_patterns.ownership._guard import Guarded
 from proxystore_patterns.ownership._records import Records, require
 from proxystore_patterns.ownership._renewal import Lease
 
-__all__ = ["Claim", "LeasedClaim", "State", "expired", "forked", "gone", "phase_record", "writer_record"]
+__all__ = [
+    "Claim",
+    "LeasedClaim",
+    "State",
+    "expired",
+    "forked",
+    "gone",
+    "phase_record",
+    "writer_record",
+]
 
 
 class State(enum.Enum):
@@ -60,7 +70,7 @@ def forked(what: str) -> ReferenceInvalidError:
 class Claim:
     """A right that this process has, may have had, or may take.
 
-    Not thread safe: whoever holds it has a lock.
+    Whoever uses it holds the lock of the books that it belongs to.
 
     Args:
         what: The kind of proxy, for messages.
@@ -142,8 +152,8 @@ class Claim:
         return self.records.set(phase_record(self.phase))
 
 
-class LeasedClaim(Claim):
-    """A right that was lent: it is over when this process says so, or does not live any more.
+class LeasedClaim(Claim, Guarded):
+    """A right that was lent, whose books are elsewhere: who uses it holds its own lock. It is over when this process says so, or does not live any more.
 
     Args:
         what: The kind of proxy, for messages.
@@ -152,7 +162,8 @@ class LeasedClaim(Claim):
     """
 
     def __init__(self, what: str, estate: Estate, phase: int) -> None:
-        super().__init__(what, estate, phase, State.ARRIVED)
+        Guarded.__init__(self)
+        Claim.__init__(self, what, estate, phase, State.ARRIVED)
         self.lost: Callable[[], None] | None = None
         """Called from another thread if the lease could not be renewed in time."""
         self._seconds = estate.borrow_lease

@@ -219,7 +219,7 @@ def make(base: type[B], factory: Bound, plain: Proxy[Any], target: Any = None) -
         target: Makes it resolved.
     """
     kind = _kind(base, type(plain))
-    proxy = kind(factory, cache_defaults=target is not None, target=target)
+    proxy = kind(factory, target=target)
     recorded = getattr(plain, "__proxy_recorded_class__", None)
     if recorded is not None:
         proxy.__proxy_recorded_class__ = recorded
