@@ -368,10 +368,10 @@ def test_borrows_end_with_the_task_they_were_given_to(store: Store[Any]) -> None
         reader = borrow(proxy)
         future = submit(pool.submit, args=(sum, reader))
         assert future.result() == 3
-        pool.shutdown()
-    with pytest.raises(ReferenceInvalidError, match="the borrow has ended"):
-        len(reader)
-    mut_borrow(proxy)
+        # At once, though the future calls back a moment later.
+        mut_borrow(proxy)
+        with pytest.raises(ReferenceInvalidError, match="the borrow has ended"):
+            len(reader)
 
 
 @pytest.mark.slow
@@ -412,6 +412,26 @@ def test_borrows_inside_of_arguments_end_too(store: Store[Any]) -> None:
     for ref in refs:
         with pytest.raises(ReferenceInvalidError):
             len(ref)
+
+
+def test_a_borrow_ends_before_its_future_calls_back(store: Store[Any]) -> None:
+    class Slow:
+        """Is done, and has not called back yet."""
+
+        def add_done_callback(self, function: Any) -> None:
+            self.callback = function
+
+        def done(self) -> bool:
+            return True
+
+    proxy = own(store, [1])
+    for kind in (borrow, mut_borrow):
+        future = submit(lambda _: Slow(), args=(kind(proxy),))
+        del_later = mut_borrow(proxy)
+        future.callback(future)
+        # Nor does the call end another borrow.
+        assert del_later == [1]
+        del del_later
 
 
 def test_a_task_that_was_refused_leaves_its_borrows(store: Store[Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -48,9 +49,9 @@ class RefFactory(Bound):
         # Without one for a third kind of source, which gives back when both are gone.
         self._end: Callable[[], object] | None = None
         if isinstance(source, OwnedFactory):
-            me = object()
-            source.title.readers.add(me)
-            self._end = at_end(self, source.title.readers.discard, me)
+            me, readers = object(), source.title.readers
+            readers[me] = weakref.ref(self)
+            self._end = at_end(self, readers.pop, me, None)
         elif isinstance(source, OpenTicket):
             self._end = at_end(self, _give_back, source)
             source.lost = weakly(self.suspend)
@@ -130,6 +131,7 @@ class RefMutFactory(Bound):
             claim.lost = weakly(self.suspend)
             self._end = at_end(self, _give_back, claim)
         elif owner is not None:
+            owner.title.writer_here = weakref.ref(self)
             self._end = at_end(self, owner.title.stop_writing, claim)
 
     @property

@@ -153,7 +153,9 @@ class Claim:
 
 
 class LeasedClaim(Claim, Guarded):
-    """A right that was lent, whose books are elsewhere: who uses it holds its own lock. It is over when this process says so, or does not live any more.
+    """A right that was lent: it is over when this process says so, or does not live any more.
+
+    The books of its object are elsewhere, so it has a lock of its own.
 
     Args:
         what: The kind of proxy, for messages.

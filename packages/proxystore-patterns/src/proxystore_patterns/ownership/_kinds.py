@@ -105,6 +105,8 @@ class Bound(Factory[Any]):
     Any: targets are of any type.
     """
 
+    is_over: Callable[[], bool] | None = None
+    """Says whether the task is over that this borrow was given to."""
     _proxy: weakref.ref[Any] | None = None
     _has_given = False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
+from proxystore.proxy import get_factory
 from proxystore_patterns.errors import ReferenceNotOwnedError
 from proxystore_patterns.ownership._api import drop
 from proxystore_patterns.ownership._kinds import RefMutProxy, RefProxy
@@ -67,6 +68,12 @@ def submit(
     found = {id(ref): ref for ref in _refs((args, kwargs, list(register_custom_refs)))}
     refs = list(found.values())
     future = submit_func(*args, **kwargs)
+    # Any: some futures say whether they are done, too.
+    is_over: Any = getattr(future, "done", None)
+    for ref in refs:
+        # Any: the static type knows a callable only.
+        factory: Any = get_factory(ref)
+        factory.is_over = is_over
     # The callback keeps them until then.
     future.add_done_callback(lambda _: mark_refs_out_of_scope(*refs))
     return future

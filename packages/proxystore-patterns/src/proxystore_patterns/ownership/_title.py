@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from proxystore.abc import Capability
@@ -17,6 +18,7 @@ from proxystore_patterns.errors import (
 from proxystore_patterns.ownership._claims import Claim, State, phase_record, writer_record
 from proxystore_patterns.ownership._estate import Estate
 from proxystore_patterns.ownership._guard import Guarded
+from proxystore_patterns.ownership._kinds import Bound
 from proxystore_patterns.ownership._readers import find_reader, forget_readers
 from proxystore_patterns.ownership._records import Records, require
 from proxystore_patterns.ownership._renewal import Lease
@@ -42,14 +44,14 @@ class Title(Guarded):
         self.estate, self.claim = estate, claim
         self.target: Any = NOTHING
         """The target, while it is in no proxy of the owner."""
-        self.readers: set[object] = set()
-        """One for each borrow whose proxy is in this process."""
+        self.readers: dict[object, weakref.ref[Bound]] = {}
+        """The factories of borrows whose proxies are in this process."""
         self.travelled: set[int] = set()
         """Tickets of borrows that were pickled in this phase, and may be open elsewhere."""
         self.writer: Claim | None = None
         """The mutable borrow, if there is one."""
-        self.writes_here = False
-        """Whether its proxy is in this process."""
+        self.writer_here: weakref.ref[Bound] | None = None
+        """Its factory, if its proxy is in this process."""
         self._writer_is_over = False
         self._n_tickets = 0
         self._lease: Lease | None = None
@@ -88,6 +90,7 @@ class Title(Guarded):
             self.use(asked)
         except MutableBorrowError as found:
             raise error(asked, found.found) from None
+        _end_with_tasks(self.readers.values())
         if self.readers:
             raise error(asked, f"{len(self.readers)} RefProxy of it in this process")
         if self.travelled and (reader := self._end_phase()):
@@ -110,7 +113,7 @@ class Title(Guarded):
         """
         self.be_alone(MutableBorrowError, "borrow it mutably")
         self.writer = Claim("RefMutProxy", self.estate, self.claim.phase)
-        self.writes_here, self._writer_is_over = True, False
+        self._writer_is_over = False
         return self.writer
 
     def stop_writing(self, writer: Claim, *, is_over: bool = False) -> None:
@@ -121,7 +124,7 @@ class Title(Guarded):
             is_over: Its task has ended, so whoever opened a pickle of it has it no more.
         """
         if self.writer is writer:
-            self.writes_here, self._writer_is_over = False, is_over
+            self.writer_here, self._writer_is_over = None, is_over
 
     # --- The end ------------------------------------------------------------------
 
@@ -174,7 +177,9 @@ class Title(Guarded):
         writer = self.writer
         if writer is None:
             return
-        if self.writes_here:
+        if self.writer_here is not None:
+            _end_with_tasks([self.writer_here])
+        if self.writer_here is not None:
             raise MutableBorrowError(asked, "a RefMutProxy of it in this process writes it")
         if writer.state is not State.HELD:
             self._recall(writer, asked)
@@ -230,6 +235,14 @@ class Title(Guarded):
         if is_offered and self.claim.records.exists(phase_record(self.claim.phase)):
             return False
         return self.estate.store.touch(self.estate.key, self.estate.lease)
+
+
+def _end_with_tasks(borrows: Iterable[weakref.ref[Bound]]) -> None:
+    # A task is over a moment before its future calls back.
+    for borrow in list(borrows):
+        factory = borrow()
+        if factory is not None and factory.is_over is not None and factory.is_over():
+            factory.drop()
 
 
 def _dropped() -> ReferenceInvalidError:
