@@ -5,8 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import threading
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
@@ -163,6 +164,35 @@ def test_a_sender_is_told_that_the_object_was_moved_and_dropped_there(
         with pytest.raises(ReferenceInvalidError, match="its object is gone"):
             len(proxy)
     assert n_objects() == 0
+
+
+def test_a_thread_that_resolves_while_another_pickles_keeps_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given, go_on = threading.Event(), threading.Event()
+
+    def paused(factory: Any) -> Any:
+        target = factory.resolve()
+        given.set()
+        assert go_on.wait(30)
+        return target
+
+    with Store("here", LocalConnector()) as store, ThreadPoolExecutor(2) as pool:
+        proxy = own(store, DATA, populate_target=False)
+        with monkeypatch.context() as patched:
+            patched.setattr(type(get_factory(proxy)), "__call__", paused)
+            using = pool.submit(len, proxy)
+            assert given.wait(30)
+            pickling = pool.submit(pickle.dumps, proxy)
+            # If it did not wait, it would be done by then.
+            wait([pickling], timeout=0.05)
+            go_on.set()
+            assert using.result(30) == len(DATA)
+            moved = pickle.loads(pickling.result(30))
+        assert not is_resolved(proxy)
+        assert len(moved) == len(DATA)
+        with pytest.raises(ReferenceMovedError):
+            len(proxy)
 
 
 # --- Deaths ---------------------------------------------------------------------

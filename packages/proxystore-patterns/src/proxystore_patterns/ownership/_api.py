@@ -66,7 +66,7 @@ def own(
         MediumFullError: There is no room. Nothing was stored.
     """
     if lease is not None:
-        require(store, "own(lease=)", Capability.LEASABLE)
+        _require_leases(store)
         options["ttl"] = lease
     return into_owned(store.proxy(obj, **options), lease=lease, borrow_lease=borrow_lease)
 
@@ -91,6 +91,7 @@ def into_owned(
     Raises:
         ProxyStoreFactoryError: ``proxy`` did not come from a store.
         ValueError: ``proxy`` has an owner, or is a reference.
+        CapabilityError: ``lease``, and the connector has none.
     """
     if isinstance(proxy, BaseRefProxy):
         raise ValueError(  # noqa: TRY004 - as in the older system
@@ -100,6 +101,8 @@ def into_owned(
     factory = get_factory(proxy)
     if not isinstance(factory, StoreFactory):
         raise ProxyStoreFactoryError("into_owned()", repr(factory))
+    if lease is not None:
+        _require_leases(factory.get_store())
     factory.evict = False
     estate = Estate(copy.copy(proxy), fresh_id(), lease, borrow_lease)
     return first_owner(estate, extract(proxy) if populate_target and is_resolved(proxy) else None)
@@ -203,6 +206,10 @@ def drop(proxy: BaseRefProxy[Any]) -> None:
     if factory is None:
         raise _not_owned("drop()", proxy)
     factory.drop()
+
+
+def _require_leases(store: Store[Any]) -> None:
+    require(store, "A lease", Capability.LEASABLE)
 
 
 def _factory(proxy: Any) -> Any:

@@ -182,7 +182,9 @@ class RefMutFactory(Bound):
         """
         with self.guard.lock:
             self.hold()
-            self._free()
+            target = self.peek()
+            if target is not None:
+                self._keep(target)
             if isinstance(self.claim, LeasedClaim):
                 self.claim.require_alive()
             if self._kept() is not NOTHING:

@@ -6,7 +6,6 @@ factory, and whatever ends or suspends the claim makes the proxy unresolved.
 
 from __future__ import annotations
 
-import copy
 import threading
 import weakref
 from abc import abstractmethod
@@ -88,7 +87,6 @@ __all__ = [
     "SharedProxy",
     "make",
     "name_in_pickles",
-    "template",
     "weakly",
 ]
 
@@ -138,6 +136,8 @@ class Bound(Factory[Any]):
         Raises:
             BaseRefProxyError: It may not, or is gone.
         """
+        # Whoever has the lock now need not wait for this thread.
+        self._has_given = False
         with self.guard.lock:
             try:
                 target = self.obtain()
@@ -204,11 +204,6 @@ def weakly(method: Callable[[], Any]) -> Callable[[], None]:
 
 _kinds: dict[tuple[type, type], type] = {}
 _making = threading.Lock()
-
-
-def template(proxy: Proxy[Any]) -> Proxy[Any]:
-    """An unresolved proxy of the same object: what travels of any reference to it."""
-    return copy.copy(proxy)
 
 
 def make(base: type[B], factory: Bound, plain: Proxy[Any], target: Any = None) -> B:

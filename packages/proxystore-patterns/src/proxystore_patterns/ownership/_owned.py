@@ -80,9 +80,11 @@ class OwnedFactory(Bound):
         title = self.title
         with title.lock:
             title.be_alone(MutableBorrowError, "update it")
-            self.free()
-            if title.target is not NOTHING:
-                title.estate.replace(title.target, serializer)
+            target = self.peek()
+            if target is None:
+                target = title.target
+            if target is not NOTHING:
+                title.estate.replace(target, serializer)
 
     def travel(self) -> tuple[Any, ...]:
         """The pickle of the owner, which whoever opens it first takes the object with.

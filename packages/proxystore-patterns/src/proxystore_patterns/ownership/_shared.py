@@ -31,7 +31,6 @@ from proxystore_patterns.ownership._kinds import (
     SharedProxy,
     make,
     name_in_pickles,
-    template,
     weakly,
 )
 from proxystore_patterns.ownership._records import Records, require
@@ -238,7 +237,7 @@ def share(store: Store[Any], obj: T, *, lease: float = 60.0, **options: Any) -> 
     """
     require(store, "share()", Capability.DEFERRABLE, Capability.LEASABLE)
     proxy = store.proxy(obj, ttl=lease, **options)
-    places = _Places(Estate(template(proxy), fresh_id(), None, lease))
+    places = _Places(Estate(copy.copy(proxy), fresh_id(), None, lease))
     stay = _Stay(places, _FIRST)
     stay.begin(places.take(_FIRST - 1))
     return make(

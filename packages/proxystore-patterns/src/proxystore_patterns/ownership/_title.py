@@ -15,7 +15,13 @@ from proxystore_patterns.errors import (
     ReferenceInvalidError,
     StillBorrowedError,
 )
-from proxystore_patterns.ownership._claims import Claim, State, phase_record, writer_record
+from proxystore_patterns.ownership._claims import (
+    Claim,
+    State,
+    forked,
+    phase_record,
+    writer_record,
+)
 from proxystore_patterns.ownership._estate import Estate
 from proxystore_patterns.ownership._guard import Guarded
 from proxystore_patterns.ownership._kinds import Bound
@@ -98,6 +104,8 @@ class Title(Guarded):
 
     def new_ticket(self) -> int:
         """The number of a borrow that is about to be pickled."""
+        if not self.claim.is_here:
+            raise forked("RefProxy")
         require(self.estate.store, "Pickling a borrow", *_TO_LEND)
         with self.lock:
             self._n_tickets += 1
@@ -231,8 +239,11 @@ class Title(Guarded):
             self._lease.renew()
 
     def _renew(self) -> bool:
-        is_offered = self.claim.state is State.OFFERED
-        if is_offered and self.claim.records.exists(phase_record(self.claim.phase)):
+        claim = self.claim
+        if claim.state is State.ENDED:
+            return False
+        # Whoever opened the bytes renews it by now.
+        if claim.state is State.OFFERED and claim.records.exists(phase_record(claim.phase)):
             return False
         return self.estate.store.touch(self.estate.key, self.estate.lease)
 
