@@ -253,7 +253,7 @@ def _ref(
     plain: Proxy[Any], name: str, phase: int, ticket: int, borrow_lease: float
 ) -> RefProxy[Any]:
     estate = Estate(plain, name, None, borrow_lease)
-    factory = RefFactory(estate, OpenTicket(estate.records, phase, ticket, borrow_lease))
+    factory = RefFactory(estate, OpenTicket(estate, phase, ticket))
     proxy = make(RefProxy, factory, plain)
     # Now, so that the owner knows of it before the first use. What goes wrong is told at that
     # use, for an error in here would end the worker of a process pool.

@@ -12,7 +12,8 @@ import os
 from collections.abc import Callable
 
 from proxystore_patterns.errors import BaseRefProxyError, ReferenceInvalidError
-from proxystore_patterns.ownership._claims import expired, forked, phase_record
+from proxystore_patterns.ownership._claims import expired, forked, gone, phase_record
+from proxystore_patterns.ownership._estate import Estate
 from proxystore_patterns.ownership._guard import Guarded
 from proxystore_patterns.ownership._records import Records
 from proxystore_patterns.ownership._renewal import Lease
@@ -54,20 +55,17 @@ class OpenTicket(Guarded):
     """A borrow in the process that opened its bytes. Thread safe.
 
     Args:
-        records: Makes the records of the object.
+        estate: What was borrowed.
         phase: In which it was pickled.
         ticket: Its number in that phase.
-        seconds: How long it outlives this process.
     """
 
-    def __init__(
-        self, records: Callable[[], Records], phase: int, ticket: int, seconds: float
-    ) -> None:
+    def __init__(self, estate: Estate, phase: int, ticket: int) -> None:
         super().__init__()
         self.phase, self.ticket = phase, ticket
         self.lost: Callable[[], None] | None = None
         """Called from another thread if the lease could not be renewed in time."""
-        self._records, self._seconds = records, seconds
+        self._estate, self._seconds = estate, estate.borrow_lease
         self._pid = os.getpid()
         self._lease: Lease | None = None
         self._record = ""
@@ -90,12 +88,18 @@ class OpenTicket(Guarded):
             if self._pid != os.getpid():
                 raise forked(_WHAT)
             return
-        records = self._records()
-        record = self._take_place(records)
+        records = self._estate.records()
+        place = self._take_place(records)
+        record = _place(self.phase, self.ticket, place)
         # After the lease is there, for the owner looks for it after ending the phase.
         if records.exists(phase_record(self.phase)):
             records.remove(record)
             raise _over()
+        if place and not self._estate.is_there():
+            # Nobody else would remove what says that there are more places.
+            records.remove(record)
+            forget_readers(records, self.phase, self.ticket)
+            raise gone(_WHAT)
         self._record, self._pid = record, os.getpid()
         self._lease = Lease(
             self._seconds, lambda: records.touch(record, self._seconds), self._expire
@@ -105,15 +109,15 @@ class OpenTicket(Guarded):
         """The borrow is over. Does nothing if it was not opened here."""
         if self._lease is not None and self._pid == os.getpid():
             self._lease.end()
-            self._records().remove(self._record)
+            self._estate.records().remove(self._record)
             self._lease = None
 
-    def _take_place(self, records: Records) -> str:
+    def _take_place(self, records: Records) -> int:
         place = 0
-        while not records.set(record := _place(self.phase, self.ticket, place), self._seconds):
+        while not records.set(_place(self.phase, self.ticket, place), self._seconds):
             place += 1
             records.set(_taken(self.phase, self.ticket, place))
-        return record
+        return place
 
     def _expire(self) -> None:
         self._error = expired(_WHAT, self._seconds)
