@@ -19,6 +19,7 @@ import pytest
 
 from proxystore.proxy import get_factory
 from proxystore.store import Store
+from proxystore_patterns.errors import BaseRefProxyError
 
 _PROGRAM = Path(__file__).with_name("peer_program.py")
 
@@ -167,6 +168,35 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store[Any]]:
         made = Store("owned", RedisConnector("127.0.0.1", port))
     with made:
         yield made
+
+
+@pytest.fixture
+def pass_time(store: Store[Any]) -> Callable[[float], None]:
+    """Lets seconds pass, for what is promised after some time."""
+
+    def pass_time(seconds: float) -> None:
+        assert not store.wait(store.new_key(), seconds)
+
+    return pass_time
+
+
+@pytest.fixture
+def eventually(pass_time: Callable[[float], None]) -> Callable[[Callable[[], object]], None]:
+    """Waits until something is so, or raises no `BaseRefProxyError` any more."""
+
+    def eventually(claim: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                if claim() is not False:
+                    return
+            except BaseRefProxyError:
+                if time.monotonic() > deadline:
+                    raise
+            assert time.monotonic() < deadline
+            pass_time(0.02)
+
+    return eventually
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+import signal
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from proxystore.proxy import extract, is_resolved
+from proxystore.proxy import extract, get_factory, is_resolved
 from proxystore.store import Store
 from proxystore_patterns.errors import (
     MutableBorrowError,
@@ -35,12 +36,10 @@ from proxystore_patterns.ownership import (
     update,
 )
 
-SHORT = 0.6
+SHORT = 0.4
+LONGER = 1.0
 
-
-def wait(store: Store[Any], seconds: float) -> None:
-    """Let time pass, for what is promised after some time."""
-    assert not store.wait(store.new_key(), seconds)
+Eventually = Callable[[Callable[[], object]], None]
 
 
 # --- In one process -------------------------------------------------------------
@@ -276,35 +275,41 @@ def test_a_mutable_borrow_may_be_passed_on(
 
 
 @pytest.mark.slow
-def test_a_killed_reader_returns_the_borrow_with_its_lease(store: Store[Any], peer: Any) -> None:
-    proxy = own(store, [1], borrow_lease=SHORT)
+def test_a_killed_reader_returns_the_borrow_with_its_lease(
+    store: Store[Any], peer: Any, pass_time: Callable[[float], None], eventually: Eventually
+) -> None:
+    proxy = own(store, [1], borrow_lease=LONGER)
     peer.run("r = pickle.loads(data)", data=pickle.dumps(borrow(proxy)))
-    wait(store, 2 * SHORT)
+    pass_time(1.5 * LONGER)
     # It was renewed.
     with pytest.raises(MutableBorrowError):
         mut_borrow(proxy)
     peer.kill()
-    wait(store, 1.5 * SHORT)
-    mut_borrow(proxy)
+    eventually(lambda: mut_borrow(proxy))
 
 
 @pytest.mark.slow
-def test_a_killed_writer_returns_the_borrow_with_its_lease(store: Store[Any], peer: Any) -> None:
-    proxy = own(store, [1], borrow_lease=SHORT)
+def test_a_killed_writer_returns_the_borrow_with_its_lease(
+    store: Store[Any], peer: Any, eventually: Eventually
+) -> None:
+    proxy = own(store, [1], borrow_lease=LONGER)
     peer.run("m = pickle.loads(data); m.append(2)", data=pickle.dumps(mut_borrow(proxy)))
     with pytest.raises(MutableBorrowError):
         len(proxy)
     peer.kill()
-    wait(store, 1.5 * SHORT)
     # What was not updated is not there.
-    assert proxy == [1]
+    eventually(lambda: proxy == [1])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", range(1, 6))
 @pytest.mark.parametrize("kind", [borrow, mut_borrow])
 def test_a_borrower_killed_at_any_step_returns_the_borrow(
-    store: Store[Any], peer: Any, kind: Callable[[Any], Any], step: int
+    store: Store[Any],
+    peer: Any,
+    eventually: Eventually,
+    kind: Callable[[Any], Any],
+    step: int,
 ) -> None:
     proxy = own(store, [1], borrow_lease=SHORT)
     data = pickle.dumps(kind(proxy))
@@ -313,23 +318,21 @@ def test_a_borrower_killed_at_any_step_returns_the_borrow(
     with pytest.raises((EOFError, BrokenPipeError)):
         peer.run("x = pickle.loads(data); len(x); del x", data=data)
         peer.run("s.exists(s.new_key()); s.exists(s.new_key())")
-    wait(store, 1.5 * SHORT)
-    mut_borrow(proxy)
+    eventually(lambda: mut_borrow(proxy))
     assert proxy == [1]
 
 
 @pytest.mark.slow
-def test_a_writer_that_stood_still_too_long_cannot_update(store: Store[Any], peer: Any) -> None:
-    import signal
-
+def test_a_writer_that_stood_still_too_long_cannot_update(
+    store: Store[Any], peer: Any, eventually: Eventually
+) -> None:
     proxy = own(store, [1], borrow_lease=SHORT)
     peer.run("m = pickle.loads(data); m.append(2)", data=pickle.dumps(mut_borrow(proxy)))
     peer.process.send_signal(signal.SIGSTOP)
     peer.stopped = True
-    wait(store, 1.5 * SHORT)
-    assert proxy == [1]
+    eventually(lambda: proxy == [1])
     peer.process.send_signal(signal.SIGCONT)
-    with pytest.raises(ReferenceInvalidError, match=r"its lease of 0\.6 s ended"):
+    with pytest.raises(ReferenceInvalidError, match=r"its lease of 0\.4 s ended"):
         peer.run("update(m)")
     assert proxy == [1]
 
@@ -347,15 +350,15 @@ def test_the_borrow_of_a_killed_owner_is_still_read(store: Store[Any], start_pee
 
 @pytest.mark.slow
 def test_an_owner_that_ends_leaves_the_object_to_its_borrowers_for_a_lease(
-    store: Store[Any], peer: Any, n_objects: Callable[[], int]
+    store: Store[Any], peer: Any, eventually: Eventually
 ) -> None:
-    proxy = own(store, [1], borrow_lease=SHORT)
+    proxy = own(store, [1], borrow_lease=LONGER)
+    factory = get_factory(proxy)
+    key = factory.estate.key
     peer.run("r = pickle.loads(data)", data=pickle.dumps(borrow(proxy)))
-    del proxy
+    del factory, proxy
     assert peer.run("result = list(r)") == [1]
-    wait(store, 1.5 * SHORT)
-    peer.run("del r")
-    assert n_objects() == 0
+    eventually(lambda: not store.exists(key))
 
 
 # --- Tasks ----------------------------------------------------------------------

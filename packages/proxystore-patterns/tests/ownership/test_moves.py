@@ -232,17 +232,21 @@ def test_a_sender_that_is_killed_after_pickling_has_sent_it(store: Store[Any], p
 
 
 @pytest.mark.slow
-def test_the_medium_ends_what_a_killed_owner_leased(store: Store[Any], peer: Any) -> None:
+def test_the_medium_ends_what_a_killed_owner_leased(
+    store: Store[Any],
+    peer: Any,
+    pass_time: Callable[[float], None],
+    eventually: Callable[[Callable[[], object]], None],
+) -> None:
     # The sender renews it until somebody else has it.
-    proxy = own(store, DATA, lease=0.5)
+    proxy = own(store, DATA, lease=1.0)
     key = get_factory(proxy).estate.key
     peer.run("p = pickle.loads(data)", data=pickle.dumps(proxy))
     # Renewed for as long as the owner lives.
-    assert not store.wait(store.new_key(), 1.2)
+    pass_time(1.5)
     assert store.exists(key)
     peer.kill()
-    assert not store.wait(store.new_key(), 0.7)
-    assert not store.exists(key)
+    eventually(lambda: not store.exists(key))
 
 
 # --- Ends -----------------------------------------------------------------------
