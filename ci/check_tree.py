@@ -41,7 +41,7 @@ def _incomplete(package: Path, licence: bytes) -> list[str]:
         missing.append(f"{name}/LICENSE: differs from the LICENSE at the top")
     if "test" not in tree.Package.read(package).groups:
         missing.append(f"{name}/pyproject.toml: has no [dependency-groups] test")
-    if not list(package.glob("tests/test_*.py")):
+    if not list(package.glob("tests/**/test_*.py")):
         missing.append(f"{name}/tests: has no test_*.py")
     if not list(package.glob("src/*/py.typed")):
         missing.append(f"{name}: has no py.typed beside its __init__.py")

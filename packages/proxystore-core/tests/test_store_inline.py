@@ -57,6 +57,13 @@ def test_who_says_how_to_store_an_object_has_it_stored(store: Store[Any]) -> Non
     assert n_stored(store) == 1
 
 
+def test_who_needs_a_key_has_the_object_stored(store: Store[Any]) -> None:
+    assert store.get(get_key(store.proxy("text", inline=False))) == "text"
+    proxies = store.proxy_batch(["a", "b"], inline=False)
+    assert [store.get(get_key(proxy)) for proxy in proxies] == ["a", "b"]
+    assert store.get(get_key(asyncio.run(store.aproxy("c", inline=False)))) == "c"
+
+
 def test_put_stores_small_objects_too(store: Store[Any]) -> None:
     assert store.get(store.put("text")) == "text"
     assert n_stored(store) == 1

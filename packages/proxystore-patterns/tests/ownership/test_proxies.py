@@ -37,6 +37,13 @@ def here() -> Any:
         yield store
 
 
+def test_an_owned_object_is_stored_however_small_and_whatever_its_store_prefers() -> None:
+    with Store("here", inline_nbytes=4096) as store:
+        owned = own(store, "small")
+        assert store.exists(get_factory(owned).estate.key)
+        assert owned == "small"
+
+
 MAKE = {
     "OwnedProxy": own,
     "RefProxy": lambda store, obj: borrow(own(store, obj)),

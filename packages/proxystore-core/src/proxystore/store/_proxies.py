@@ -37,6 +37,7 @@ class ProxyingStore(DeferringStore[ConnectorT]):
         deserializer: DeserializerT | None = None,
         populate_target: bool | None = None,
         skip_nonproxiable: bool = False,
+        inline: bool = True,
         **kwargs: Any,
     ) -> Proxy[T]:
         """Store ``obj``, and give a proxy that gets it wherever it is used.
@@ -50,6 +51,8 @@ class ProxyingStore(DeferringStore[ConnectorT]):
             populate_target: Let this proxy hold ``obj`` itself, which its pickle
                 does not; the default is the store's.
             skip_nonproxiable: Give `None` or a `bool` back as it is.
+            inline: Whether it may travel in the proxy, in a store with ``inline_nbytes``. Who
+                needs its key, or its end, says no.
             kwargs: Passed to the connector's `put`.
 
         Raises:
@@ -67,9 +70,9 @@ class ProxyingStore(DeferringStore[ConnectorT]):
         watch, put = self.watch("store.proxy"), self.watch("store.put")
         payload = self._codec.dump(obj, serializer)
         put.lap("serialize")
-        if self._travels_inline(payload, kwargs):
-            inline: InlineFactory[T] = self._inline(payload, deserializer)
-            return self._holding(obj, inline, populated=populate_target)
+        if inline and self._travels_inline(payload, kwargs):
+            carrying: InlineFactory[T] = self._inline(payload, deserializer)
+            return self._holding(obj, carrying, populated=populate_target)
         key = self._put(payload, lifetime, kwargs, put)
         factory = StoreFactory[T](key, self, evict=evict, deserializer=deserializer)
         watch.stop(key)
@@ -85,6 +88,7 @@ class ProxyingStore(DeferringStore[ConnectorT]):
         deserializer: DeserializerT | None = None,
         populate_target: bool | None = None,
         skip_nonproxiable: bool = False,
+        inline: bool = True,
         **kwargs: Any,
     ) -> Proxy[T]:
         """As `proxy`. Resolving the proxy blocks, whichever made it."""
@@ -92,7 +96,7 @@ class ProxyingStore(DeferringStore[ConnectorT]):
         if not _is_proxiable(obj, skip=skip_nonproxiable):
             unproxied: Proxy[T] = cast("Any", obj)
             return unproxied
-        if self.options.inline_nbytes:
+        if inline and self.options.inline_nbytes:
             make = partial(
                 self.proxy,
                 obj,
@@ -120,6 +124,7 @@ class ProxyingStore(DeferringStore[ConnectorT]):
         deserializer: DeserializerT | None = None,
         populate_target: bool | None = None,
         skip_nonproxiable: bool = False,
+        inline: bool = True,
         **kwargs: Any,
     ) -> list[Proxy[T]]:
         """Store the objects in one request, and give their proxies in order. See `proxy`."""
@@ -135,7 +140,9 @@ class ProxyingStore(DeferringStore[ConnectorT]):
         watch, put = self.watch("store.proxy_batch"), self.watch("store.put_batch")
         payloads = {place: self._codec.dump(results[place], serializer) for place in places}
         put.lap("serialize")
-        stored = [at for at in places if not self._travels_inline(payloads[at], kwargs)]
+        stored = [
+            at for at in places if not (inline and self._travels_inline(payloads[at], kwargs))
+        ]
         keys = self._put_batch([payloads[at] for at in stored], lifetime, kwargs, put)
         factories: dict[int, _ProxyFactory[T]] = {
             at: StoreFactory(key, self, evict=evict, deserializer=deserializer)

@@ -68,7 +68,8 @@ def own(
     if lease is not None:
         _require_leases(store)
         options["ttl"] = lease
-    return into_owned(store.proxy(obj, **options), lease=lease, borrow_lease=borrow_lease)
+    proxy = store.proxy(obj, inline=False, **options)
+    return into_owned(proxy, lease=lease, borrow_lease=borrow_lease)
 
 
 def into_owned(
