@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -84,15 +85,40 @@ def test_after_a_failure_threads_still_take_turns(proxy_type: type[Proxy]) -> No
         proxy = proxy_type(factory)
 
         def use(proxy: Proxy[str] = proxy) -> object:
-            try:
-                return extract(proxy)
-            except ProxyResolveError:
-                return None
+            while True:
+                with suppress(ProxyResolveError):
+                    return extract(proxy)
 
         found = _in_threads(use)
         assert overlaps == []
         assert len(attempts) == N_THREADS // 2
-        assert found.count("target") == N_THREADS // 2 + 1
+        assert found == ["target"] * N_THREADS
+
+
+def test_who_waits_for_a_run_that_fails_gets_its_error(proxy_type: type[Proxy]) -> None:
+    entered, proceed = threading.Event(), threading.Event()
+    calls: list[int] = []
+
+    def factory() -> str:
+        calls.append(1)
+        entered.set()
+        assert proceed.wait(TIMEOUT)
+        raise TimeoutError("no answer")
+
+    proxy = proxy_type(factory)
+    with ThreadPoolExecutor(4) as pool:
+        uses = [pool.submit(extract, proxy)]
+        assert entered.wait(TIMEOUT)
+        uses += [pool.submit(extract, proxy) for _ in range(3)]
+        while len(_once._awaited) < 3:
+            os.sched_yield()
+        proceed.set()
+        errors = [use.exception(TIMEOUT) for use in uses]
+    assert [type(error.cause) for error in errors] == [TimeoutError] * 4
+    assert calls == [1]
+    with pytest.raises(ProxyResolveError):
+        extract(proxy)
+    assert calls == [1, 1]
 
 
 def test_another_thread_waits_for_the_one_that_resolves(proxy_type: type[Proxy]) -> None:

@@ -24,11 +24,11 @@ class _Flight:
         thread: Identity of the thread that makes it, which has the lock from the start.
     """
 
-    __slots__ = ("landed", "lock", "thread")
+    __slots__ = ("error", "lock", "thread")
 
     def __init__(self, thread: int) -> None:
         self.thread: int | None = thread
-        self.landed = False
+        self.error: Exception | None = None
         self.lock = threading.Lock()
         self.lock.acquire()
 
@@ -57,7 +57,9 @@ def run_once(
 ) -> None:
     """Call ``accept(proxy, factory())`` unless it ``is_resolved``, in one thread at a time.
 
-    Threads that come meanwhile wait. If the factory raises, the next one tries.
+    Threads that come meanwhile wait, and get the same error if the factory raises: of a
+    medium that does not answer, each would wait for its timeout, one after the other. The
+    next use tries again. If the thread that runs the factory is interrupted, another one does.
 
     Raises:
         ProxyReentryError: The factory came back here for the same proxy, or its thread would
@@ -76,15 +78,20 @@ def run_once(
                 if not is_resolved(proxy):
                     accept(proxy, _call(factory))
                 return
+        except Exception as error:
+            mine.error = error
+            raise
         finally:
             # Also after an interrupt, anywhere: nobody else would end the wait of the others.
-            mine.landed, mine.thread = True, None
+            mine.thread = None
             if _flights.get(id(proxy)) is mine:
                 del _flights[id(proxy)]
             mine.lock.release()
         _wait_for(flight, me, factory)
         if is_resolved(proxy):
             return
+        if flight.error is not None:
+            raise flight.error
 
 
 def _wait_for(flight: _Flight, me: int, factory: Callable[[], Any]) -> None:
