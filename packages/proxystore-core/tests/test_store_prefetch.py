@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from proxystore.connectors.file import FileConnector
 from proxystore.connectors.local import LocalConnector, LocalKey
 from proxystore.errors import (
     ConnectorUnavailableError,
@@ -21,8 +22,9 @@ from proxystore.errors import (
     ProxyResolveError,
     SerializationError,
 )
-from proxystore.payload import BytesLike
+from proxystore.payload import BytesLike, as_bytes
 from proxystore.proxy import Proxy, extract, is_resolved
+from proxystore.serialize import serialize
 from proxystore.store import Store, StoreFactory, prefetch
 
 TIMEOUT_S = 20
@@ -55,6 +57,30 @@ class BatchingConnector(LocalConnector):
 def store() -> Iterator[Store[BatchingConnector]]:
     with Store("demo", BatchingConnector()) as made:
         yield made
+
+
+def test_each_proxy_is_resolved_by_its_own_store(tmp_path: Any) -> None:
+    with (
+        Store("one", FileConnector(str(tmp_path / "medium")), populate_target=False) as one,
+        Store.from_url(str(one.url), deserializer=len, populate_target=False) as two,
+        Store.from_url(str(one.url), readonly=True, populate_target=False) as three,
+    ):
+        key = one.put(np.zeros(3))
+        proxies = [each.proxy_from_key(key) for each in (three, two, one)]
+        prefetch(proxies).result(TIMEOUT_S)
+        assert all(map(is_resolved, proxies))
+        assert extract(proxies[1]) == len(as_bytes(serialize(np.zeros(3))))
+        extract(proxies[2])[:] = 1
+        assert not extract(proxies[0]).flags.writeable
+
+
+def test_many_proxies_of_one_object_have_an_array_each(store: Store[BatchingConnector]) -> None:
+    key = store.put(np.zeros(3))
+    proxies = [store.proxy_from_key(key) for _ in range(4)]
+    prefetch(proxies).result(TIMEOUT_S)
+    for number, proxy in enumerate(proxies):
+        proxy += number
+    assert [int(proxy[0]) for proxy in proxies] == [0, 1, 2, 3]
 
 
 def proxies_of(store: Store[Any], objs: Sequence[Any], **kwargs: Any) -> list[Any]:

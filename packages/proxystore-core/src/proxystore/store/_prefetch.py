@@ -6,13 +6,13 @@ import threading
 from collections.abc import Hashable, Iterable
 from contextlib import suppress
 from functools import partial
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from proxystore.errors import ProxyResolveError, SerializationError
 from proxystore.proxy import Proxy, get_factory, is_resolved, resolve, resolve_async
 from proxystore.proxy._once import run_once
 from proxystore.store.factory import StoreFactory
-from proxystore.store.reference import address_key
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -29,11 +29,12 @@ def prefetch(proxies: Iterable[Proxy[Any]]) -> Future[None]:
     Returns at once. A proxy that is used before its request was answered is resolved
     then and there, as if nobody had asked for it: it waits for no other. Nothing is
     raised here for an object that cannot be got: its proxy stays unresolved, and its use
-    says why. Proxies of other factories than a store's, and further proxies of the same
-    object, are resolved as by `resolve_async`.
+    says why. Of several proxies of one object the first goes with the others of its store, and
+    the rest after it. Proxies of other factories than a store's are resolved as by `resolve_async`.
 
     The threads, 16 at most, are those of `resolve_async`, and never keep the interpreter
-    from exiting. In a forked child the future never completes, while the proxies can be used.
+    from exiting. In a child that is forked meanwhile the future never completes, while the proxies
+    can be used.
 
     Returns:
         A future that completes when there is nothing more to be done for any of the proxies,
@@ -58,8 +59,8 @@ def _sorted(proxies: Iterable[Proxy[Any]]) -> tuple[list[list[Proxy[Any]]], list
     for proxy in [each for each in proxies if not is_resolved(each)]:
         factory = get_factory(proxy)
         if isinstance(factory, StoreFactory):
-            # By the address, as the store may have to be opened first.
-            kind = address_key(factory.reference.address), id(factory.deserializer)
+            # Each by its own store, which others of the same medium may read otherwise.
+            kind = factory.source, id(factory.deserializer)
             together.setdefault(kind, []).append(proxy)
         else:
             rest.append(proxy)
@@ -67,12 +68,12 @@ def _sorted(proxies: Iterable[Proxy[Any]]) -> tuple[list[list[Proxy[Any]]], list
 
 
 def _resolve(proxies: list[Proxy[Any]]) -> None:
-    while proxies:
-        # One of each object, for two must not share what the other may write to.
-        first: dict[Hashable, Proxy[Any]] = {}
-        rest = [each for each in proxies if first.setdefault(_factory(each).key, each) is not each]
-        _resolve_together(list(first.values()))
-        proxies = rest
+    by_key: dict[Hashable, list[Proxy[Any]]] = {}
+    for proxy in proxies:
+        by_key.setdefault(_factory(proxy).key, []).append(proxy)
+    # One of each object at a time, for two must not share what the other may write to.
+    for turn in zip_longest(*by_key.values()):
+        _resolve_together([proxy for proxy in turn if proxy is not None])
 
 
 def _resolve_together(proxies: list[Proxy[Any]]) -> None:

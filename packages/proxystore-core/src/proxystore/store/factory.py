@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from proxystore.abc import Key
@@ -9,7 +10,7 @@ from proxystore.errors import MediumGoneError, ObjectNotFoundError
 from proxystore.factory import Factory
 from proxystore.proxy._card import measured
 from proxystore.store._objects import ObjectStore
-from proxystore.store.reference import Referring, StoreReference
+from proxystore.store.reference import Referring, StoreReference, address_key
 from proxystore.store.registry import STORES
 from proxystore.store.types import Address, DeserializerT
 
@@ -69,6 +70,11 @@ class StoreFactory(Factory[T]):
     def store_config(self) -> StoreConfig:
         """A config of the store."""
         return self.get_store().config()
+
+    @property
+    def source(self) -> Hashable:
+        """Equal for factories that get their objects by the same store."""
+        return address_key(self._reference.address) if self._store is None else id(self._store)
 
     def get_store(self) -> Store[Any]:
         """The open store of the object, opened and kept if there is none here."""
