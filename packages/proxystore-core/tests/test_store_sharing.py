@@ -43,6 +43,22 @@ def test_two_stores_of_one_medium_keep_what_each_made_of_its_bytes(tmp_path: Any
         assert [store.get(key) for store in (one, two, one, two)] == ["text", nbytes] * 2
 
 
+def test_stores_that_are_collected_meanwhile_disturb_no_other_share() -> None:
+    cache = LRUCache(maxsize=10_000)
+    with Store("kept", LocalConnector(), cache=cache) as kept:
+        for key in kept.put_batch(range(2000)):
+            kept.get(key)
+        for _ in range(20):
+            dropped = Store("dropped", LocalConnector(), cache=cache)
+            for key in dropped.put_batch(range(50)):
+                dropped.get(key)
+            # In a circle, so that only a garbage collection ends it: in the midst of what follows.
+            dropped.itself = dropped  # type: ignore[attr-defined]
+            del dropped
+            assert len(kept.cache) == 2000
+    assert kept.closed
+
+
 def test_a_store_that_is_closed_drops_only_its_own() -> None:
     cache = LRUCache()
     with Store("one", LocalConnector(), cache=cache) as one:

@@ -276,8 +276,9 @@ class CacheShare:
         return f"<CacheShare: {len(self)} of the objects of {self._cache!r}>"
 
     def _own(self) -> list[tuple[Hashable, _Entry]]:
-        return [
-            (key, entry)
-            for key, entry in self._cache._entries.items()
-            if isinstance(key, tuple) and key[:1] == (self._owner,)
-        ]
+        # First a list of what is there, which allocates nothing: a garbage collection in between
+        # can run a finalizer that evicts.
+        keys = list(self._cache._entries)
+        mine = [key for key in keys if isinstance(key, tuple) and key[:1] == (self._owner,)]
+        found = [(key, self._cache._entries.get(key)) for key in mine]
+        return [(key, entry) for key, entry in found if entry is not None]
