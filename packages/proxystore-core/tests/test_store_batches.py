@@ -69,6 +69,13 @@ def store() -> Iterator[Store[FarConnector]]:
         yield made
 
 
+def test_a_key_that_comes_twice_gives_two_arrays(store: Store[FarConnector]) -> None:
+    (key,) = keys_of(store, a=np.zeros(3))
+    first, second = store.get_batch([key, key])
+    first += 1
+    assert second.tolist() == [0.0, 0.0, 0.0]
+
+
 def keys_of(store: Store[FarConnector], **objs: object) -> list[LocalKey]:
     keys = [store.connector.new_key(name) for name in objs]
     for key, obj in zip(keys, objs.values(), strict=True):

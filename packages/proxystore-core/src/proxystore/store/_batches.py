@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from proxystore.abc import Key, Lifetime, Medium
 from proxystore.payload import Payload, payload_nbytes
-from proxystore.store._objects import MISSING, ObjectStore
+from proxystore.store._objects import MISSING, UNKNOWN, ObjectStore
 from proxystore.store._watch import NO_WATCH, Watch
 from proxystore.store.types import ConnectorT, DeserializerT, SerializerT
 
@@ -51,26 +53,38 @@ class BatchStore(ObjectStore[ConnectorT]):
         underway = {key for key in absent if self._flights.is_underway((key, deserializer))}
         for key in underway:
             found[key] = self._fetched(key, deserializer)
-        rest = [key for key in absent if key not in underway]
-        found |= self._fetched_together(rest, deserializer)
-        return [default if found[key] is MISSING else found[key] for key in keys]
+        together = [key for key in absent if key not in underway]
+        again = _repeated(keys)
+        landed = self._fetched_together(together, again, deserializer)
+        found |= {key: obj for key, (obj, _) in landed.items()}
+        objs = []
+        for key in keys:
+            obj = found.pop(key, UNKNOWN)
+            if obj is UNKNOWN:
+                # It came before, and nobody shares an array: what others may get is kept for this.
+                _, others = landed.get(key, (None, UNKNOWN))
+                obj = self._own(others, deserializer)
+            if obj is UNKNOWN:
+                obj = self.get(key, deserializer=deserializer, default=MISSING)
+            objs.append(default if obj is MISSING else obj)
+        return objs
 
     def _fetched_together(
-        self, keys: list[Key], deserializer: DeserializerT | None
-    ) -> dict[Key, Any]:
-        """The objects in the medium, by one request."""
+        self, keys: list[Key], again: set[Key], deserializer: DeserializerT | None
+    ) -> dict[Key, tuple[Any, Any]]:
+        """The objects in the medium, and what others may get of those in ``again``: one request."""
         if not keys:
             return {}
         unasked = {key for key in keys if self._is_uncached(key)}
         tags = [
             (deserializer, None) if key in unasked else self._tag(key, deserializer) for key in keys
         ]
-        found = {}
+        landed = {}
         for key, tag, data in zip(keys, tags, self._connector.get_batch(keys), strict=True):
-            found[key], _ = self._loaded(key, data, tag, _alone, NO_WATCH)
+            landed[key] = self._loaded(key, data, tag, partial(again.__contains__, key), NO_WATCH)
         for key in unasked:
             self._got.set(key, None)
-        return found
+        return landed
 
     def _is_uncached(self, key: Key) -> bool:
         """Whether not to cache the object, as its generation would take a request of its own.
@@ -95,6 +109,7 @@ class BatchStore(ObjectStore[ConnectorT]):
         return keys
 
 
-def _alone() -> bool:
-    """Nobody joined."""
-    return False
+def _repeated(keys: Sequence[Key]) -> set[Key]:
+    """Those that come more than once."""
+    counts = Counter(keys)
+    return {key for key, n in counts.items() if n > 1}

@@ -296,11 +296,7 @@ class ObjectStore(Generic[ConnectorT]):
             # The caller may write to what it gets, which must not be what is kept.
             data = memoryview(data).toreadonly()
             kept = KeptBytes(data)
-        try:
-            obj = self._codec.load(data, tag[0])
-        except SerializationError as error:
-            error.add_note(f"This is object {key} of store {self.name!r} ({self._connector!r}).")
-            raise
+        obj = self._decoded(key, data, tag[0])
         watch.lap("deserialize")
         watch.note("object_size", len(data))
         watch.stop(key, total=False)
@@ -316,6 +312,13 @@ class ObjectStore(Generic[ConnectorT]):
             weak = is_view and not is_fixed and self._codec.readonly and self._is_shared(data)
             self.cache.set(key, others, len(data), tag=tag, weak=weak)
         return obj, others
+
+    def _decoded(self, key: Key, data: BytesLike, deserializer: DeserializerT | None) -> Any:
+        try:
+            return self._codec.load(data, deserializer)
+        except SerializationError as error:
+            error.add_note(f"This is object {key} of store {self.name!r} ({self._connector!r}).")
+            raise
 
     def _keeps_bytes(self, key: Key, data: BytesLike, seal: Callable[[], bool]) -> bool:
         """Whether to keep the bytes of an object, for each caller to get its own views of them.
