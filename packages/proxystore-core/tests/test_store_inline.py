@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from proxystore.connectors.local import LocalConnector
 from proxystore.errors import ProxyStoreFactoryError, SerializationError
 from proxystore.proxy import Proxy, get_factory, is_resolved
+from proxystore.serialize import serialize
 from proxystore.store import InlineFactory, Store, StoreConfig, StoreFactory, get_key
 
 INLINE_NBYTES = 2048
@@ -38,6 +40,34 @@ def test_a_small_object_travels_in_its_proxy_and_is_not_stored(store: Store[Any]
     assert not is_resolved(proxy)
     assert proxy == [1, 2, 3]
     assert n_stored(store) == 0
+
+
+@pytest.mark.parametrize(("spare", "n"), [(0, 1), (1, 0)])
+def test_an_object_travels_inline_if_it_serializes_to_less(spare: int, n: int) -> None:
+    nbytes = serialize([1, 2, 3]).nbytes
+    with Store("demo", inline_nbytes=nbytes + spare) as store:
+        store.proxy([1, 2, 3])
+        assert n_stored(store) == n
+
+
+@pytest.mark.parametrize("nbytes", [None, "4096", 1.5, True])
+def test_what_is_no_number_of_bytes_is_refused(nbytes: Any) -> None:
+    with pytest.raises(TypeError, match="inline_nbytes is a whole number"):
+        Store("demo", inline_nbytes=nbytes)
+
+
+def test_a_negative_number_of_bytes_is_refused() -> None:
+    with pytest.raises(ValueError, match="inline_nbytes=-1"):
+        Store("demo", inline_nbytes=-1)
+
+
+def test_a_batch_of_small_objects_asks_nothing_of_the_connector() -> None:
+    class Idle(LocalConnector):
+        def put_batch(self, payloads: Any, **_: Any) -> Any:
+            raise AssertionError("There is nothing to put.")
+
+    with Store("demo", Idle(), inline_nbytes=INLINE_NBYTES) as store:
+        assert store.proxy_batch([1, 2]) == [1, 2]
 
 
 def test_a_larger_object_is_stored(store: Store[Any]) -> None:

@@ -143,7 +143,8 @@ class ProxyingStore(DeferringStore[ConnectorT]):
         stored = [
             at for at in places if not (inline and self._travels_inline(payloads[at], kwargs))
         ]
-        keys = self._put_batch([payloads[at] for at in stored], lifetime, kwargs, put)
+        batch = [payloads[at] for at in stored]
+        keys = self._put_batch(batch, lifetime, kwargs, put) if batch else []
         factories: dict[int, _ProxyFactory[T]] = {
             at: StoreFactory(key, self, evict=evict, deserializer=deserializer)
             for at, key in zip(stored, keys, strict=True)

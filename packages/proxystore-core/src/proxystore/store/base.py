@@ -63,7 +63,7 @@ class Store(ProxyingStore[ConnectorT]):
         verify: When to check the contents of objects, beyond their lengths.
         readonly: Give arrays that cannot be written, of which no copy is made
             on any medium that can map.
-        inline_nbytes: Objects that serialize to so many bytes or fewer travel in their
+        inline_nbytes: Objects that serialize to fewer bytes than this travel in their
             proxies and not by the medium, which costs less up to some 10 KB. `put` stores
             them all the same. They have no key; there is nothing of them to evict, so
             neither ``evict`` nor a lifetime ends them before their last proxy.
@@ -72,8 +72,9 @@ class Store(ProxyingStore[ConnectorT]):
         StoreExistsError: ``register``, and a different store has the name.
         ConfigError: ``verify`` is no `Verify`.
         TypeError: ``connector`` is no connector, two names or connectors are given,
-            a cache bound is no number, or ``cache`` is no cache.
-        ValueError: A cache bound is negative.
+            a cache bound is no number, ``inline_nbytes`` is no whole number, or
+            ``cache`` is no cache.
+        ValueError: A cache bound or ``inline_nbytes`` is negative.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Store(ProxyingStore[ConnectorT]):
     ) -> None:
         name, connector = _name_and_connector((first, second, name), connector)
         _check_cache(cache)
+        _check_inline(inline_nbytes)
         options = StoreOptions(
             serializer=serializer,
             deserializer=deserializer,
@@ -272,6 +274,13 @@ def _check_cache(cache: object) -> None:
             f"Stores share an LRUCache of proxystore.store.cache. Found a {type(cache).__name__}: "
             f"make an LRUCache(maxsize, max_nbytes), and give the same one to each store."
         )
+
+
+def _check_inline(nbytes: object) -> None:
+    if type(nbytes) is not int:
+        raise TypeError(f"inline_nbytes is a whole number of bytes, 0 or more, not {nbytes!r}.")
+    if nbytes < 0:
+        raise ValueError(f"inline_nbytes={nbytes} is less than nothing. Use 0 to store everything.")
 
 
 def _temporary() -> Any:

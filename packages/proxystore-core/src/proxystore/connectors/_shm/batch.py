@@ -36,7 +36,7 @@ def put_rest(
 ) -> list[ShmKey]:
     """The keys of all, in order: those in ``small``, and for others what ``put`` gives.
 
-    If that raises, or is interrupted, none of the objects is there. Empties ``small``.
+    If that raises, none of the objects is there. Empties ``small``.
     """
     numbers = count()
     try:

@@ -125,7 +125,8 @@ class Slabs:
     def put_batch(self, payloads: Sequence[tuple[Payload, int]], expiry: int) -> list[Place]:
         """As `put`, of the first payloads with their ``nbytes``: of as many as there is room for.
 
-        If it raises, or is interrupted, none of them is there.
+        If it raises, none of them is there. An interrupt may leave some, which nobody has the keys
+        of, until the medium is closed.
         """
         changing = self.changing
         with changing.mutex:
