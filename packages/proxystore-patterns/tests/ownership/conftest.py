@@ -134,26 +134,54 @@ def _redis_program() -> str:
     return found
 
 
+class RedisServer:
+    """A server on a free port of the loopback."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        command = [_redis_program(), "--port", str(self.port), "--bind", "127.0.0.1"]
+        self._process = subprocess.Popen(
+            [*command, "--save", "", "--dir", str(folder)], stdout=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 20
+        while not self._answers():
+            assert self._process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def _answers(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port)).close()
+        except OSError:
+            return False
+        return True
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._process.kill()
+        self._process.wait()
+
+
 @pytest.fixture(scope="session")
 def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a real server that all tests share."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    folder = tmp_path_factory.mktemp("redis")
-    command = [_redis_program(), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    server = subprocess.Popen([*command, "--dir", str(folder)], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-            break
-        except OSError:
-            assert server.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-    yield port
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server.port
     server.kill()
-    server.wait()
+
+
+@pytest.fixture
+def start_redis(tmp_path: Path) -> Iterator[Callable[[], RedisServer]]:
+    """Starts servers for one test, which may ill-treat them."""
+    with contextlib.ExitStack() as stack:
+
+        def start() -> RedisServer:
+            made = RedisServer(tmp_path)
+            stack.callback(made.kill)
+            return made
+
+        yield start
 
 
 @pytest.fixture(params=["shm", "redis"])

@@ -8,15 +8,17 @@ import pickle
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from proxystore.connectors.local import LocalConnector
-from proxystore.proxy import Proxy, extract, get_factory, is_resolved
+from proxystore.errors import ConnectorUnavailableError
+from proxystore.proxy import Proxy, ProxyResolveError, extract, get_factory, is_resolved
 from proxystore.store import Store
 from proxystore_patterns.errors import ReferenceInvalidError, ReferenceMovedError
-from proxystore_patterns.ownership import OwnedProxy, borrow, clone, drop, own, update
+from proxystore_patterns.ownership import OwnedProxy, borrow, clone, drop, own, share, update
 
 DATA = list(range(1000))
 
@@ -323,3 +325,55 @@ def test_an_owner_in_a_worker_that_ends_removes_the_object(
         pool.submit(exec, "import sys; sys.kept = p", {"p": own(store, DATA)}).result()
         assert n_objects() > 0
     assert n_objects() == 0
+
+
+# --- Owners and media that die --------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", range(1, 17, 2))
+def test_an_owner_killed_at_any_step_leaves_what_others_have(
+    store: Store[Any], start_peer: Callable[[], Any], step: int
+) -> None:
+    owner, reader = start_peer(), start_peer()
+    owner.run("s = Store.from_url(url)", url=store.url)
+    owner.run("p = own(s, [1], borrow_lease=0.4); r = borrow(p)")
+    reader.run("r = pickle.loads(data); len(r)", data=owner.run("result = pickle.dumps(r)"))
+    owner.run("del r; die_at(s, step)", step=step)
+    sent = []
+    with pytest.raises((EOFError, BrokenPipeError)):
+        for _ in range(5):
+            sent.append(owner.run("q = clone(p); result = pickle.dumps(q)"))
+            owner.run("m = mut_borrow(q); m.append(2); update(m); del m; drop(q)")
+    # What it read stays as it was, whatever became of the object.
+    assert reader.run("result = list(r)") == [1]
+    for data in sent:
+        # The bytes were taken back by their sender, unless it was killed before that.
+        with suppress(ReferenceInvalidError):
+            assert pickle.loads(data) == [1]
+
+
+@pytest.mark.slow
+def test_a_medium_that_died_is_named_at_a_use_and_stops_nobody(
+    start_redis: Callable[[], Any], start_peer: Callable[[], Any]
+) -> None:
+    from proxystore_connectors_redis import RedisConnector
+
+    server, peer = start_redis(), start_peer()
+    store = Store("gone", RedisConnector("127.0.0.1", server.port))
+    proxy, unresolved = own(store, DATA, lease=0.3), own(store, DATA, populate_target=False)
+    peer.run("p = pickle.loads(data)", data=pickle.dumps(own(store, DATA)))
+    shared = share(store, DATA, lease=0.3)
+    server.kill()
+    assert sum(proxy) == sum(DATA)
+    with pytest.raises(ProxyResolveError, match=f"127.0.0.1:{server.port}"):
+        len(unresolved)
+    with pytest.raises(ProxyResolveError, match=f"127.0.0.1:{server.port}"):
+        peer.run("len(p)")
+    with pytest.raises(ConnectorUnavailableError):
+        drop(proxy)
+    del proxy, unresolved, shared
+    peer.leave()
+    assert peer.process.returncode == 0
+    with pytest.raises(ConnectorUnavailableError):
+        store.close()
