@@ -106,6 +106,30 @@ def test_an_update_of_a_number_reaches_the_owner(store: Store[Any]) -> None:
     assert proxy == 42
 
 
+def test_a_borrow_of_a_borrow_counts_by_itself(store: Store[Any]) -> None:
+    proxy = own(store, [1])
+    first = borrow(proxy)
+    second = borrow(first)
+    drop(first)
+    with pytest.raises(MutableBorrowError):
+        mut_borrow(proxy)
+    assert second == [1]
+    del second
+    mut_borrow(proxy)
+
+
+def test_dropping_a_borrow_here_ends_none_elsewhere(store: Store[Any], peer: Any) -> None:
+    proxy = own(store, [1])
+    for kind in (borrow, mut_borrow):
+        ref = kind(proxy)
+        peer.run("x = pickle.loads(data)", data=pickle.dumps(ref))
+        drop(ref)
+        with pytest.raises(MutableBorrowError, match=f"process {peer.process.pid} "):
+            mut_borrow(proxy)
+        peer.run("del x")
+    assert proxy == [1]
+
+
 def test_an_object_outlives_its_owner_while_it_is_borrowed_here(
     store: Store[Any], n_objects: Callable[[], int]
 ) -> None:

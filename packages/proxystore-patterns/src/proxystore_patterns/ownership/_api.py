@@ -196,7 +196,9 @@ def update(
 
 
 def drop(proxy: BaseRefProxy[Any]) -> None:
-    """Give up ``proxy`` now: an owner removes its object, a reference ends its borrow.
+    """Give up ``proxy`` now: an owner removes its object, a reference ends its borrow here.
+
+    What was opened from pickles of a reference goes on: `mark_refs_out_of_scope` ends that too.
 
     Raises:
         StillBorrowedError: ``proxy`` owns it, and somebody has borrowed it.

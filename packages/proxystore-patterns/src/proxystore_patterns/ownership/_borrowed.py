@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 from proxystore.abc import Capability
@@ -38,23 +37,21 @@ class RefFactory(Bound):
 
     Args:
         estate: What was borrowed.
-        source: The owner, if that is in this process; or the opened ticket, which the factory
-            gives back; or the factory of another reference, which this one keeps.
+        source: The owner, if that is in this process; or the opened ticket, which the last of
+            its factories gives back.
     """
 
-    def __init__(self, estate: Estate, source: OwnedFactory | OpenTicket | RefFactory) -> None:
+    def __init__(self, estate: Estate, source: OwnedFactory | OpenTicket) -> None:
         self._estate, self.source = estate, source
         self._tickets: set[int] = set()
         self._error: BaseRefProxyError | None = None
-        # Without one for a third kind of source, which gives back when both are gone.
-        self._end: Callable[[], object] | None = None
+        me, here = object(), weakref.ref[Bound](self)
         if isinstance(source, OwnedFactory):
-            me, readers = object(), source.title.readers
-            readers[me] = weakref.ref(self)
-            self._end = at_end(self, readers.pop, me, None)
-        elif isinstance(source, OpenTicket):
-            self._end = at_end(self, _give_back, source)
-            source.lost = weakly(self.suspend)
+            source.title.readers[me] = here
+            self._end = at_end(self, source.title.readers.pop, me, None)
+        else:
+            source.users[me] = here
+            self._end = at_end(self, _leave, source, me)
 
     @property
     def estate(self) -> Estate:
@@ -64,10 +61,7 @@ class RefFactory(Bound):
     @property
     def guard(self) -> Guarded:
         """The books of the owner, if that is in this process, or else the ticket."""
-        source = self.source
-        if isinstance(source, OwnedFactory):
-            return source.title
-        return source if isinstance(source, OpenTicket) else source.guard
+        return self.source.title if isinstance(self.source, OwnedFactory) else self.source
 
     def obtain(self) -> Any:
         """The object, to be read; others in this process may share it."""
@@ -86,12 +80,15 @@ class RefFactory(Bound):
             self.source.hold()
 
     def drop(self) -> None:
-        """The borrow is over, and so are those of its pickles."""
+        """End the borrow here."""
         with self.guard.lock:
             self.suspend()
             self._error = _ended("RefProxy")
-            if self._end is not None:
-                self._end()
+            self._end()
+
+    def finish(self) -> None:
+        """End the borrow, and those of its pickles."""
+        self.drop()
         if isinstance(self.source, OwnedFactory):
             self.source.title.travelled -= self._tickets
 
@@ -106,8 +103,6 @@ class RefFactory(Bound):
             raise copy.copy(self._error)
         if isinstance(self.source, OpenTicket):
             return self.source.phase, self.source.ticket
-        if isinstance(self.source, RefFactory):
-            return self.source.ticket()
         title = self.source.title
         ticket = title.new_ticket()
         self._tickets.add(ticket)
@@ -166,11 +161,16 @@ class RefMutFactory(Bound):
         self.claim.hold()
 
     def drop(self) -> None:
-        """The borrow is over, and so are those of its pickles."""
+        """End the borrow here."""
         with self.guard.lock:
             self._free()
             self._error = _ended("RefMutProxy")
             self._end()
+
+    def finish(self) -> None:
+        """End the borrow, and that of its pickle."""
+        with self.guard.lock:
+            self.drop()
             if self.owner is not None:
                 self.owner.title.stop_writing(self.claim, is_over=True)
 
@@ -234,7 +234,7 @@ def lend(owner: OwnedFactory, *, populate: bool) -> RefProxy[Any]:
 def lend_again(reader: RefFactory, *, populate: bool) -> RefProxy[Any]:
     """A reader beside another one, in the process of that one."""
     reader.hold()
-    factory = RefFactory(reader.estate, reader)
+    factory = RefFactory(reader.estate, reader.source)
     return make(RefProxy, factory, reader.estate.plain, reader.peek() if populate else None)
 
 
@@ -273,6 +273,12 @@ def _mut(
     with contextlib.suppress(ProxyStoreError):
         factory.hold()
     return proxy
+
+
+def _leave(opened: OpenTicket, user: object) -> None:
+    opened.users.pop(user, None)
+    if not opened.users:
+        _give_back(opened)
 
 
 def _give_back(opened: OpenTicket | LeasedClaim) -> None:

@@ -130,6 +130,10 @@ class Bound(Factory[Any]):
     def drop(self) -> None:
         """Give up what the proxy is for."""
 
+    def finish(self) -> None:
+        """Give it up here and wherever it went by pickle: what it was for is over."""
+        self.drop()
+
     def resolve(self) -> Any:
         """The target, if it may be used.
 

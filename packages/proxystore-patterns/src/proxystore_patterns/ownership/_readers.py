@@ -1,24 +1,26 @@
 """Borrows for reading that were pickled, as their owner and those who open them see them.
 
 A ticket is a pickled borrow. It may be opened many times: each opening takes a place of the
-ticket by a lease there, and so may take one that was left. That the places after the first
-were ever taken is recorded for good, so that the owner knows how many to look at.
+ticket by a lease there, and so may take one that was left. That places after the first were taken
+is recorded as well, so that the owner knows how many to look at; whoever has a later place
+keeps the records of those before it.
 """
 
 from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable
+import weakref
 
 from proxystore_patterns.errors import BaseRefProxyError, ReferenceInvalidError
-from proxystore_patterns.ownership._claims import expired, forked, gone, phase_record
+from proxystore_patterns.ownership._claims import expired, forked, phase_record
 from proxystore_patterns.ownership._estate import Estate
 from proxystore_patterns.ownership._guard import Guarded
+from proxystore_patterns.ownership._kinds import Bound
 from proxystore_patterns.ownership._records import Records
 from proxystore_patterns.ownership._renewal import Lease
 
-__all__ = ["OpenTicket", "find_reader", "forget_readers"]
+__all__ = ["OpenTicket", "find_reader"]
 
 _WHAT = "RefProxy"
 
@@ -43,14 +45,6 @@ def find_reader(records: Records, phase: int, ticket: int) -> str | None:
             return None
 
 
-def forget_readers(records: Records, phase: int, ticket: int) -> None:
-    """Remove what is left of a ticket that nobody can open any more."""
-    place = 1
-    while records.exists(_taken(phase, ticket, place)):
-        records.remove(_taken(phase, ticket, place))
-        place += 1
-
-
 class OpenTicket(Guarded):
     """A borrow in the process that opened its bytes. Thread safe.
 
@@ -63,8 +57,8 @@ class OpenTicket(Guarded):
     def __init__(self, estate: Estate, phase: int, ticket: int) -> None:
         super().__init__()
         self.phase, self.ticket = phase, ticket
-        self.lost: Callable[[], None] | None = None
-        """Called from another thread if the lease could not be renewed in time."""
+        self.users: dict[object, weakref.ref[Bound]] = {}
+        """The factories of the proxies that read by this ticket."""
         self._estate, self._seconds = estate, estate.borrow_lease
         self._pid = os.getpid()
         self._lease: Lease | None = None
@@ -95,15 +89,8 @@ class OpenTicket(Guarded):
         if records.exists(phase_record(self.phase)):
             records.remove(record)
             raise _over()
-        if place and not self._estate.is_there():
-            # Nobody else would remove what says that there are more places.
-            records.remove(record)
-            forget_readers(records, self.phase, self.ticket)
-            raise gone(_WHAT)
         self._record, self._pid = record, os.getpid()
-        self._lease = Lease(
-            self._seconds, lambda: records.touch(record, self._seconds), self._expire
-        )
+        self._lease = Lease(self._seconds, lambda: self._renew(records, place), self._expire)
 
     def give_back(self) -> None:
         """The borrow is over. Does nothing if it was not opened here."""
@@ -116,13 +103,25 @@ class OpenTicket(Guarded):
         place = 0
         while not records.set(_place(self.phase, self.ticket, place), self._seconds):
             place += 1
-            records.set(_taken(self.phase, self.ticket, place))
+            self._record_taken(records, place)
         return place
+
+    def _record_taken(self, records: Records, place: int) -> None:
+        record = _taken(self.phase, self.ticket, place)
+        if not records.touch(record, self._seconds):
+            records.set(record, self._seconds)
+
+    def _renew(self, records: Records, place: int) -> bool:
+        for each in range(1, place + 1):
+            self._record_taken(records, each)
+        return records.touch(self._record, self._seconds)
 
     def _expire(self) -> None:
         self._error = expired(_WHAT, self._seconds)
-        if self.lost is not None:
-            self.lost()
+        for user in list(self.users.values()):
+            factory = user()
+            if factory is not None:
+                factory.suspend()
 
 
 def _over() -> ReferenceInvalidError:

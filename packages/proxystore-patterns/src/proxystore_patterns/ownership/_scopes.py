@@ -7,8 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from proxystore.proxy import get_factory
 from proxystore_patterns.errors import ReferenceNotOwnedError
-from proxystore_patterns.ownership._api import drop
-from proxystore_patterns.ownership._kinds import RefMutProxy, RefProxy
+from proxystore_patterns.ownership._kinds import Bound, RefMutProxy, RefProxy
 
 __all__ = ["FutureWithCallback", "mark_refs_out_of_scope", "submit"]
 
@@ -40,7 +39,7 @@ def mark_refs_out_of_scope(*refs: RefProxy[Any] | RefMutProxy[Any]) -> None:
                 "mark_refs_out_of_scope()", "RefProxy and RefMutProxy", f"a {type(ref).__name__}"
             )
     for ref in refs:
-        drop(ref)
+        _factory(ref).finish()
 
 
 def submit(
@@ -71,12 +70,16 @@ def submit(
     # Any: some futures say whether they are done, too.
     is_over: Any = getattr(future, "done", None)
     for ref in refs:
-        # Any: the static type knows a callable only.
-        factory: Any = get_factory(ref)
-        factory.is_over = is_over
+        _factory(ref).is_over = is_over
     # The callback keeps them until then.
     future.add_done_callback(lambda _: mark_refs_out_of_scope(*refs))
     return future
+
+
+def _factory(ref: RefProxy[Any] | RefMutProxy[Any]) -> Bound:
+    factory = get_factory(ref)
+    assert isinstance(factory, Bound)
+    return factory
 
 
 def _refs(value: Any) -> Iterable[RefProxy[Any] | RefMutProxy[Any]]:

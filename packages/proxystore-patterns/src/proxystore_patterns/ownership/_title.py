@@ -25,7 +25,7 @@ from proxystore_patterns.ownership._claims import (
 from proxystore_patterns.ownership._estate import Estate
 from proxystore_patterns.ownership._guard import Guarded
 from proxystore_patterns.ownership._kinds import Bound
-from proxystore_patterns.ownership._readers import find_reader, forget_readers
+from proxystore_patterns.ownership._readers import find_reader
 from proxystore_patterns.ownership._records import Records, require
 from proxystore_patterns.ownership._renewal import Lease
 
@@ -220,8 +220,6 @@ class Title(Guarded):
             records.remove(phase_record(phase))
             self.claim.phase = phase
             return reader
-        for ticket in self.travelled:
-            forget_readers(records, phase, ticket)
         self.travelled.clear()
         return None
 
@@ -253,7 +251,7 @@ def _end_with_tasks(borrows: Iterable[weakref.ref[Bound]]) -> None:
     for borrow in list(borrows):
         factory = borrow()
         if factory is not None and factory.is_over is not None and factory.is_over():
-            factory.drop()
+            factory.finish()
 
 
 def _dropped() -> ReferenceInvalidError:
