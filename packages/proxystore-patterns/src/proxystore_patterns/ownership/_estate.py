@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from proxystore.abc import Key
-from proxystore.proxy import Proxy, get_factory
+from proxystore.proxy import Proxy
 from proxystore.store import Store, StoreFactory
 from proxystore.store.types import SerializerT
 from proxystore_patterns.ownership._records import Records
@@ -28,8 +28,8 @@ class Estate(NamedTuple):
     @property
     def factory(self) -> StoreFactory[Any]:
         """Gets the object."""
-        factory = get_factory(self.plain)
-        assert isinstance(factory, StoreFactory)
+        # Of a store, as into_owned() saw to.
+        factory: StoreFactory[Any] = self.plain.__proxy_factory__
         return factory
 
     @property
