@@ -478,7 +478,7 @@ def test_a_store_process_that_does_not_answer_is_reported_in_time(
         os.kill(found.pid, 19)
         try:
             start = time.monotonic()
-            with pytest.raises(ConnectorUnavailableError, match=r"no answer after 0\.3"):
+            with pytest.raises(ConnectorUnavailableError, match=r"no answer after 0\.\d s"):
                 impatient.get(key)
             assert time.monotonic() - start < 3
         finally:
