@@ -5,43 +5,21 @@ from __future__ import annotations
 import functools
 import pickle
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from proxystore.proxy import Proxy
-from proxystore.store import Store, get_or_create_store
+from proxystore.store import Store, get_key, get_or_create_store
 from proxystore.store.reference import StoreReference
+from proxystore_patterns.executors._lent import arrive, lend, returned
 from proxystore_patterns.executors._policy import ProxyPolicy, is_chosen, replace
 
-__all__ = ["Call", "Marked", "Terms", "proxied"]
+__all__ = ["Call", "ManyCalls", "Marked", "Terms", "proxied"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 # Any in this module: stores with whatever connectors, results of every type.
-class Terms(NamedTuple):
-    """Which results go by store, and which store. Pickles wherever stores can be reached."""
-
-    reference: StoreReference
-    policy: ProxyPolicy
-    depth: int
-    marks: bool
-    """Whether who gets a result wants to know which proxies were made for it."""
-
-    def applied(self, result: Any) -> Any:
-        """``result`` with what goes by store replaced, as `Marked` if that is wanted."""
-        made: list[Proxy[Any]] = []
-
-        def proxy(obj: Any) -> Any:
-            store = get_or_create_store(self.reference, register=False)
-            made.append(store.proxy(obj, populate_target=False))
-            return made[-1]
-
-        given = replace(result, self.depth, partial(is_chosen, self.policy), proxy)
-        return Marked(given, made) if made and self.marks else given
-
-
 class Marked(NamedTuple):
     """A result, and those proxies in it that were made for it."""
 
@@ -49,30 +27,92 @@ class Marked(NamedTuple):
     made: list[Proxy[Any]]
 
 
+class Terms(NamedTuple):
+    """Which results go by store, and which store. Pickles wherever stores can be reached."""
+
+    reference: StoreReference
+    policy: ProxyPolicy
+    depth: int
+    owned: bool
+    """Whether who gets a result will own the proxies that were made for it."""
+
+    def applied(self, result: Any) -> Any:
+        """``result`` with what goes by store replaced, `Marked` if it is to be owned."""
+        made: list[Proxy[Any]] = []
+
+        def visit(value: Any) -> Any:
+            value = returned(value)
+            if not is_chosen(self.policy, value):
+                return value
+            made.append(self._proxy(value))
+            return made[-1]
+
+        given = replace(result, self.depth, visit)
+        return Marked(given, made) if made and self.owned else given
+
+    def _proxy(self, value: Any) -> Proxy[Any]:
+        store = get_or_create_store(self.reference, register=False)
+        proxy: Proxy[Any] = store.proxy(value, populate_target=False)
+        # What is owned goes when its owner goes, whatever tasks it was given to meanwhile.
+        return lend(store, get_key(proxy), like=proxy) if self.owned else proxy
+
+
 class Call:
     """Calls ``function``, and applies terms to what it returns.
+
+    Equal to others with the same function and terms, for engines remember functions.
 
     Args:
         function: Of the task.
         terms: Pickled, once for all calls: a process opens each only once.
     """
 
-    __slots__ = ("function", "terms")
+    __slots__ = ("__weakref__", "function", "terms")
 
     def __init__(self, function: Callable[..., Any], terms: bytes) -> None:
         self.function, self.terms = function, terms
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The result of the function, or what stands for it."""
-        return _opened(self.terms).applied(self.function(*args, **kwargs))
+        terms = _opened(self.terms)
+        given = replace((args, kwargs), terms.depth + 2, _arrived)
+        return terms.applied(self.function(*given[0], **given[1]))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Call, (self.function, self.terms)
+        return type(self), (self.function, self.terms)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self._facts == other._facts
+
+    def __hash__(self) -> int:
+        return hash(self._facts)
+
+    @property
+    def _facts(self) -> tuple[Any, ...]:
+        return self.function, self.terms
 
     @property
     def __name__(self) -> str:
         # Engines show it, and some name tasks after it.
         return getattr(self.function, "__name__", type(self.function).__name__)
+
+
+class ManyCalls(Call):
+    """Calls ``function`` once for each of many arguments, in one task."""
+
+    __slots__ = ()
+
+    def __call__(self, calls: list[tuple[Any, ...]]) -> Any:
+        """The results, in order."""
+        results = [super(ManyCalls, self).__call__(*args) for args in calls]
+        made = [proxy for each in results if type(each) is Marked for proxy in each.made]
+        plain = [each.result if type(each) is Marked else each for each in results]
+        return Marked(plain, made) if made else plain
+
+
+def _arrived(value: Any) -> Any:
+    # A result of another task, which its engine passed on.
+    return arrive(value.result if type(value) is Marked else value)
 
 
 @functools.lru_cache(maxsize=64)
@@ -95,7 +135,7 @@ def proxied(
         should_proxy: Asked of each result, there.
         depth: How far to look into lists, tuples and dicts for what goes by store.
     """
-    terms = Terms(store.reference, should_proxy, depth, marks=False)
+    terms = Terms(store.reference, should_proxy, depth, owned=False)
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         @functools.wraps(function)

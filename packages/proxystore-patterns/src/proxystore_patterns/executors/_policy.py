@@ -109,26 +109,23 @@ def is_chosen(policy: ProxyPolicy, obj: Any) -> bool:
     return not isinstance(obj, (Proxy, bool, NoneType)) and policy(obj)
 
 
-def replace(
-    value: Any, depth: int, chooses: Callable[[Any], bool], make: Callable[[Any], Any]
-) -> Any:
-    """``value`` with whatever is chosen replaced by what ``make`` gives of it.
+def replace(value: Any, depth: int, visit: Callable[[Any], Any]) -> Any:
+    """``value`` with whatever ``visit`` replaces replaced.
 
     Args:
         value: Of a task. It is not changed: containers are copied if something in them is.
         depth: How far to look into lists, tuples and dicts (exactly these types); 0: not.
-        chooses: Asked of a container first, then of what is in it.
-        make: Gives what takes the place.
+        visit: Gives what takes the place of a value, or the value. Is asked about a
+            container first, and then, if that stays, about what is in it.
     """
-    if chooses(value):
-        return make(value)
-    if depth <= 0:
-        return value
+    new = visit(value)
+    if new is not value or depth <= 0:
+        return new
     if type(value) in {list, tuple}:
-        items = [replace(item, depth - 1, chooses, make) for item in value]
+        items = [replace(item, depth - 1, visit) for item in value]
         return value if _same(items, value) else type(value)(items)
     if type(value) is dict:
-        named = {name: replace(each, depth - 1, chooses, make) for name, each in value.items()}
+        named = {name: replace(each, depth - 1, visit) for name, each in value.items()}
         return value if _same(named.values(), value.values()) else named
     return value
 

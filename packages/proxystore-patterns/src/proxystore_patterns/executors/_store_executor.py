@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import pickle
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
-from proxystore.abc import Key
-from proxystore.errors import ProxyStoreError
-from proxystore.proxy import Proxy, get_factory
-from proxystore.store import Store, StoreFactory
-from proxystore_patterns.executors._calls import Call, Marked, Terms
-from proxystore_patterns.executors._policy import ProxyNever, ProxyPolicy, is_chosen, replace
-from proxystore_patterns.ownership import into_owned
+from proxystore.store import Store
+from proxystore_patterns.executors._arguments import Arguments
+from proxystore_patterns.executors._calls import Call, ManyCalls, Terms
+from proxystore_patterns.executors._futures import OwningFuture
+from proxystore_patterns.executors._policy import ProxyNever, ProxyPolicy
 
 __all__ = ["StoreExecutor"]
 
 T = TypeVar("T")
+
+_Given: TypeAlias = tuple[list[Any], dict[str, Any]]
 
 
 # Any in this module: arguments and results of tasks, executors of other libraries.
 class StoreExecutor(Executor):
     """Runs tasks on ``executor``; arguments and results that are large go by ``store``.
 
-    Functions see no difference: a proxy is used as the object. An argument is evicted when
-    its task has ended, however it ended. A result belongs to who submitted: it is an
-    `OwnedProxy`, and goes with it. So nothing is left when all futures are dropped.
+    Functions see no difference: a proxy is used as the object, and may be changed and
+    returned. An argument is evicted when its task has ended, however it ended. A result
+    belongs to who submitted: it is an `OwnedProxy`, and goes with it. Given to another
+    task, it is borrowed until that ends. So nothing is left when all futures are dropped,
+    but for the result of a task whose process was killed before it could say what it had stored:
+    that stays until its store ends.
 
     Works with `concurrent.futures` pools, `parsl.concurrent.ParslPoolExecutor`, Globus
     Compute's ``Executor``, what ``Client.get_executor()`` of Dask gives, and `RayExecutor`.
@@ -43,7 +47,7 @@ class StoreExecutor(Executor):
         depth: How far to look into lists, tuples and dicts for what goes by store.
         ownership: Own the results. Otherwise they are proxies that stay until somebody
             evicts them.
-        close_store: Close the store with this.
+        close_store: Close the store with this; results that were not used by then are lost.
 
     Raises:
         TypeError: ``executor`` cannot submit.
@@ -70,8 +74,10 @@ class StoreExecutor(Executor):
         self.depth, self.ownership, self.close_store = depth, ownership, close_store
         self._terms: bytes | None = None
         if type(self.should_proxy) is not ProxyNever:
-            terms = Terms(store.reference, self.should_proxy, depth, marks=ownership)
+            terms = Terms(store.reference, self.should_proxy, depth, owned=ownership)
             self._terms = pickle.dumps(terms)
+        self._lock = threading.Lock()
+        self._n_running, self._is_shut = 0, False
 
     # Not typed by the function's signature: some arguments become proxies.
     def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
@@ -83,22 +89,15 @@ class StoreExecutor(Executor):
         """
         if self._terms is None:
             submitted: Future[T] = self.executor.submit(function, *args, **kwargs)
+            self._follow(submitted)
             return submitted
-        inputs = _Inputs(self.store)
-        chooses = partial(is_chosen, self.should_proxy)
-        give = partial(replace, depth=self.depth, chooses=chooses, make=inputs.proxy)
-        try:
-            future = self.executor.submit(
-                Call(function, self._terms),
-                *[give(each) for each in args],
-                **{name: give(each) for name, each in kwargs.items()},
+
+        def give(arguments: Arguments) -> _Given:
+            return arguments.all(args), dict(
+                zip(kwargs, arguments.all(kwargs.values()), strict=True)
             )
-        except BaseException:
-            inputs.evict()
-            raise
-        if inputs.keys:
-            future.add_done_callback(inputs.evict)
-        return _Owning(future, self.depth) if self.ownership else future
+
+        return self._start(Call(function, self._terms), give, self.depth)
 
     def map(
         self,
@@ -106,7 +105,6 @@ class StoreExecutor(Executor):
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int = 1,
-        **_: Any,
     ) -> Iterator[T]:
         """As `Executor.map`; each item goes by store if it is to.
 
@@ -114,12 +112,33 @@ class StoreExecutor(Executor):
             fn: The function.
             *iterables: Read to their end at once.
             timeout: Seconds from now until the last result must be there.
-            chunksize: Without effect: each task has its own arguments to evict.
+            chunksize: How many calls to make in one task. Their items are evicted when all
+                of them were made.
 
         Raises:
             TimeoutError: Raised by the iterator, after ``timeout``.
+            ValueError: ``chunksize`` is below 1.
         """
-        return super().map(fn, *iterables, timeout=timeout)
+        if chunksize < 1:
+            raise ValueError(f"A task makes 1 call or more. Got chunksize={chunksize}.")
+        if self._terms is None:
+            plain: Iterator[T] = self.executor.map(
+                fn, *iterables, timeout=timeout, chunksize=chunksize
+            )
+            return plain
+        if chunksize == 1:
+            return super().map(fn, *iterables, timeout=timeout)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        call = ManyCalls(fn, self._terms)
+
+        def start(chunk: list[tuple[Any, ...]]) -> Future[Any]:
+            return self._start(
+                call, lambda arguments: ([[*map(arguments.all, chunk)]], {}), self.depth + 1
+            )
+
+        calls = zip(*iterables, strict=False)
+        chunks = iter(lambda: list(itertools.islice(calls, chunksize)), [])
+        return _results([start(chunk) for chunk in chunks], deadline)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the base class has it
         """Shut the executor down, and close the store unless that was not to be.
@@ -130,7 +149,7 @@ class StoreExecutor(Executor):
             cancel_futures: Do not begin what has not begun.
         """
         if isinstance(self.executor, Executor):
-            self.executor.shutdown(wait=wait, cancel_futures=cancel_futures)
+            self._shut_executor(wait=wait, cancel_futures=cancel_futures)
         elif callable(getattr(self.executor, "close", None)):
             self.executor.close()
         else:
@@ -140,73 +159,62 @@ class StoreExecutor(Executor):
                 RuntimeWarning,
                 stacklevel=2,
             )
+        with self._lock:
+            self._is_shut = True
+            is_over = self._n_running == 0
+        if is_over or wait:
+            self._close_store()
+
+    def _shut_executor(self, *, wait: bool, cancel_futures: bool) -> None:
+        # Some engines cannot cancel, and their shutdown() does not know the word.
+        if cancel_futures:
+            self.executor.shutdown(wait=wait, cancel_futures=True)
+        else:
+            self.executor.shutdown(wait=wait)
+
+    def _start(
+        self, function: Callable[..., Any], give: Callable[[Arguments], _Given], depth: int
+    ) -> Future[Any]:
+        """Submit ``function`` with what ``give`` gives; own its result, down to ``depth``."""
+        arguments = Arguments(self.store, self.should_proxy, self.depth)
+        try:
+            args, kwargs = give(arguments)
+            future = self.executor.submit(function, *args, **kwargs)
+        except BaseException:
+            arguments.end()
+            raise
+        self._follow(future, arguments)
+        return OwningFuture(future, depth) if self.ownership else future
+
+    def _follow(self, future: Future[Any], arguments: Arguments | None = None) -> None:
+        with self._lock:
+            self._n_running += 1
+
+        def end(_: object) -> None:
+            if arguments is not None:
+                arguments.end()
+            with self._lock:
+                self._n_running -= 1
+                is_over = self._is_shut and self._n_running == 0
+            if is_over:
+                self._close_store()
+
+        future.add_done_callback(end)
+
+    def _close_store(self) -> None:
         if self.close_store:
             self.store.close()
 
 
-class _Inputs:
-    """The objects that were stored for one task."""
-
-    def __init__(self, store: Store[Any]) -> None:
-        self._store = store
-        self.keys: list[Key] = []
-
-    def proxy(self, obj: Any) -> Any:
-        proxy = self._store.proxy(obj)
-        factory = get_factory(proxy)
-        # Small ones may travel in their proxies, and need no evicting.
-        if isinstance(factory, StoreFactory):
-            self.keys.append(factory.key)
-        return proxy
-
-    def evict(self, _: object = None) -> None:
-        for key in self.keys:
-            # Closed, or gone: then its objects are too, and nobody waits for this.
-            with contextlib.suppress(ProxyStoreError):
-                self._store.evict(key)
-
-
-class _Owning(Future[T]):
-    """A future whose result is owned; everything else is its original's.
-
-    Args:
-        original: What the executor gave.
-        depth: How far down the proxies may be that were made for the result.
-    """
-
-    def __init__(self, original: Any, depth: int) -> None:
-        super().__init__()
-        self._original, self._depth = original, depth
-        original.add_done_callback(self._land)
-
-    def cancel(self) -> bool:
-        """As `Future.cancel`."""
-        return bool(self._original.cancel())
-
-    def running(self) -> bool:
-        """As `Future.running`."""
-        return not self.done() and bool(self._original.running())
-
-    def _land(self, original: Any) -> None:
-        if original.cancelled():
-            super().cancel()
-            self.set_running_or_notify_cancel()
-            return
-        error = original.exception()
-        if error is None:
-            self.set_result(_owned(original.result(), self._depth))
-        else:
-            self.set_exception(error)
-
-
-def _owned(result: Any, depth: int) -> Any:
-    """The result, with the proxies that were made for it owned."""
-    if type(result) is not Marked:
-        return result
-    made = {id(proxy): proxy for proxy in result.made}
-    return replace(result.result, depth, lambda value: id(value) in made, _own)
-
-
-def _own(proxy: Proxy[Any]) -> Any:
-    # Small ones may travel in their proxies, and need no owner.
-    return into_owned(proxy) if isinstance(get_factory(proxy), StoreFactory) else proxy
+def _results(futures: list[Future[Any]], deadline: float | None) -> Iterator[Any]:
+    """What is in the lists that ``futures`` give; cancels the others when one fails."""
+    futures.reverse()
+    try:
+        while futures:
+            left = None if deadline is None else deadline - time.monotonic()
+            # Waited for while it is among those to cancel.
+            futures[-1].exception(left)
+            yield from futures.pop().result()
+    finally:
+        for future in futures:
+            future.cancel()

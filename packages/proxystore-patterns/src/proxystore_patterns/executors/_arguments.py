@@ -1,0 +1,76 @@
+"""What is stored and held for one task."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from typing import Any
+
+from proxystore.abc import Key
+from proxystore.errors import ProxyStoreError
+from proxystore.proxy import get_factory
+from proxystore.store import Store
+from proxystore_patterns.executors._futures import OwningFuture
+from proxystore_patterns.executors._lent import lend, returned
+from proxystore_patterns.executors._policy import ProxyPolicy, is_chosen, replace
+from proxystore_patterns.ownership import OwnedProxy, borrow
+
+__all__ = ["Arguments"]
+
+
+# Any in this module: arguments of every type, stores with whatever connectors.
+class Arguments:
+    """The arguments of one task: stored for it, or kept alive until it has ended.
+
+    Args:
+        store: Where they go.
+        policy: Which of them.
+        depth: How far to look into them.
+    """
+
+    def __init__(self, store: Store[Any], policy: ProxyPolicy, depth: int) -> None:
+        self._store, self._policy, self._depth = store, policy, depth
+        self._keys: list[Key] = []
+        self._held: list[Any] = []
+
+    def all(self, values: Iterable[Any]) -> list[Any]:
+        """What the task gets for each of its arguments."""
+        return [replace(value, self._depth, self._visit) for value in values]
+
+    def end(self) -> None:
+        """The task has ended: evict what was stored for it, and keep nothing alive."""
+        self._held.clear()
+        keys, self._keys = self._keys, []
+        for key in keys:
+            # Closed, or gone: then its objects are too, and nobody waits for this.
+            with contextlib.suppress(ProxyStoreError):
+                self._store.evict(key)
+
+    def _visit(self, value: Any) -> Any:
+        if type(value) is OwningFuture:
+            return self._later(value)
+        if isinstance(value, OwnedProxy):
+            return self._borrowed(value)
+        value = returned(value)
+        if not is_chosen(self._policy, value):
+            return value
+        key = self._store.put(value)
+        self._keys.append(key)
+        return lend(self._store, key, target=value)
+
+    def _later(self, future: OwningFuture) -> Any:
+        """What an engine that takes futures gets: its own. The result lives as long as ours."""
+        self._held.append(future)
+        original = future.original
+        if original is not None:
+            return original
+        failed = future.cancelled() or future.exception() is not None
+        return future if failed else self._visit(future.result())
+
+    def _borrowed(self, owned: OwnedProxy[Any]) -> Any:
+        # The borrow stays here: the task needs none of its own, for this outlives it.
+        self._held.append(borrow(owned))
+        # Any: its type says what the factory gives, not what it is.
+        factory: Any = get_factory(owned)
+        estate = factory.estate
+        return lend(estate.store, estate.key, like=estate.plain)

@@ -1,0 +1,74 @@
+"""Futures whose results are owned by who submitted."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import Any
+
+from proxystore.proxy import Proxy
+from proxystore_patterns.executors._calls import Marked
+from proxystore_patterns.executors._policy import replace
+from proxystore_patterns.ownership import into_owned
+
+__all__ = ["OwningFuture"]
+
+
+# Any in this module: results of every type, futures of other libraries.
+class OwningFuture(Future[Any]):
+    """A future whose result is owned; everything else is its original's.
+
+    Args:
+        original: What the executor gave.
+        depth: How far down the proxies may be that were made for the result.
+    """
+
+    def __init__(self, original: Any, depth: int) -> None:
+        super().__init__()
+        self._original, self._depth = original, depth
+        original.add_done_callback(self._land)
+
+    @property
+    def original(self) -> Any:
+        """What the executor gave, until it is done; then `None`."""
+        return self._original
+
+    def cancel(self) -> bool:
+        """As `Future.cancel`."""
+        original = self._original
+        return self.cancelled() if original is None else bool(original.cancel())
+
+    def running(self) -> bool:
+        """As `Future.running`."""
+        original = self._original
+        return original is not None and bool(original.running())
+
+    def _land(self, original: Any) -> None:
+        # They refer to each other: as long as they do, nothing goes with its last reference.
+        self._original = None
+        if original.cancelled():
+            super().cancel()
+            self.set_running_or_notify_cancel()
+            return
+        error = original.exception()
+        if error is not None:
+            self.set_exception(error)
+            return
+        try:
+            owned = _owned(original.result(), self._depth)
+        except Exception as failed:  # noqa: BLE001 - whoever waits for the result is told
+            self.set_exception(failed)
+        else:
+            self.set_result(owned)
+
+
+def _owned(result: Any, depth: int) -> Any:
+    """The result, with the proxies that were made for it owned."""
+    if type(result) is not Marked:
+        return result
+    made = {id(proxy): proxy for proxy in result.made}
+
+    def visit(value: Any) -> Any:
+        proxy: Proxy[Any] | None = made.get(id(value))
+        return value if proxy is None else into_owned(proxy)
+
+    return replace(result.result, depth, visit)

@@ -1,0 +1,67 @@
+"""Tasks that tests give to executors: in a module that workers can import."""
+
+import os
+import signal
+from dataclasses import dataclass
+
+import numpy as np
+
+from proxystore.proxy import Proxy
+
+LARGE = 10_000
+
+
+@dataclass
+class Pair:
+    first: object
+    second: object
+
+
+def zeros(n):
+    return np.zeros(n)
+
+
+def is_proxy(*args, **kwargs):
+    return [isinstance(each, Proxy) for each in (*args, *kwargs.values())]
+
+
+def identity(value):
+    return value
+
+
+def increase(array):
+    array += 1
+    return array
+
+
+def in_a_pair(value):
+    return Pair(value, 1)
+
+
+def increased_in_a_dict(array):
+    array += 1
+    return {"a": array, "n": 1}
+
+
+def three(value):
+    return {"large": np.ones(LARGE), "small": value, "deep": [np.ones(LARGE)]}
+
+
+def fail(_):
+    raise ValueError("a task that fails")
+
+
+def die(_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def nothing(_):
+    return None
+
+
+def true(_):
+    return True
+
+
+def total(*arrays):
+    return float(sum(np.sum(each) for each in arrays))
