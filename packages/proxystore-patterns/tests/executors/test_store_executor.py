@@ -25,7 +25,7 @@ from executor_tasks import (
 )
 
 from proxystore.errors import SerializationError
-from proxystore.proxy import Proxy, extract, get_factory, is_resolved
+from proxystore.proxy import extract, get_factory, is_resolved
 from proxystore.store import Store, get_key
 from proxystore_patterns.errors import StillBorrowedError
 from proxystore_patterns.executors import ProxyAlways, ProxySize, ProxyType, StoreExecutor

@@ -8,7 +8,7 @@ from typing import Any
 
 from proxystore.abc import Key
 from proxystore.errors import ProxyStoreError
-from proxystore.proxy import get_factory
+from proxystore.proxy import Proxy, get_factory
 from proxystore.store import Store
 from proxystore_patterns.executors._futures import OwningFuture
 from proxystore_patterns.executors._lent import lend, returned
@@ -47,16 +47,22 @@ class Arguments:
                 self._store.evict(key)
 
     def _visit(self, value: Any) -> Any:
-        if type(value) is OwningFuture:
-            return self._later(value)
-        if isinstance(value, OwnedProxy):
-            return self._borrowed(value)
-        value = returned(value)
+        if isinstance(value, (Proxy, OwningFuture)):
+            return self._passed_on(value)
         if not is_chosen(self._policy, value):
             return value
         key = self._store.put(value)
         self._keys.append(key)
         return lend(self._store, key, target=value)
+
+    def _passed_on(self, value: Any) -> Any:
+        """What the task gets for what came of another one, or for a proxy."""
+        if type(value) is OwningFuture:
+            return self._later(value)
+        if isinstance(value, OwnedProxy):
+            return self._borrowed(value)
+        inner = returned(value)
+        return value if inner is value else self._visit(inner)
 
     def _later(self, future: OwningFuture) -> Any:
         """What an engine that takes futures gets: its own. The result lives as long as ours."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import pickle
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from proxystore.proxy import Proxy
@@ -39,16 +40,17 @@ class Terms(NamedTuple):
     def applied(self, result: Any) -> Any:
         """``result`` with what goes by store replaced, `Marked` if it is to be owned."""
         made: list[Proxy[Any]] = []
-
-        def visit(value: Any) -> Any:
-            value = returned(value)
-            if not is_chosen(self.policy, value):
-                return value
-            made.append(self._proxy(value))
-            return made[-1]
-
-        given = replace(result, self.depth, visit)
+        given = replace(result, self.depth, partial(self._visit, made))
         return Marked(given, made) if made and self.owned else given
+
+    def _visit(self, made: list[Proxy[Any]], value: Any) -> Any:
+        if isinstance(value, Proxy):
+            inner = returned(value)
+            return value if inner is value else self._visit(made, inner)
+        if not is_chosen(self.policy, value):
+            return value
+        made.append(self._proxy(value))
+        return made[-1]
 
     def _proxy(self, value: Any) -> Proxy[Any]:
         store = get_or_create_store(self.reference, register=False)
@@ -75,8 +77,10 @@ class Call:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The result of the function, or what stands for it."""
         terms = _opened(self.terms)
-        given = replace((args, kwargs), terms.depth + 2, _arrived)
-        return terms.applied(self.function(*given[0], **given[1]))
+        given = [replace(each, terms.depth, _arrived) for each in args]
+        for name, each in kwargs.items():
+            kwargs[name] = replace(each, terms.depth, _arrived)
+        return terms.applied(self.function(*given, **kwargs))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.function, self.terms)
@@ -112,7 +116,9 @@ class ManyCalls(Call):
 
 def _arrived(value: Any) -> Any:
     # A result of another task, which its engine passed on.
-    return arrive(value.result if type(value) is Marked else value)
+    if type(value) is Marked:
+        value = value.result
+    return arrive(value) if isinstance(value, Proxy) else value
 
 
 @functools.lru_cache(maxsize=64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -20,11 +21,12 @@ class OwningFuture(Future[Any]):
     Args:
         original: What the executor gave.
         depth: How far down the proxies may be that were made for the result.
+        end: Called when the task has ended, before anybody is told.
     """
 
-    def __init__(self, original: Any, depth: int) -> None:
+    def __init__(self, original: Any, depth: int, end: Callable[[], None]) -> None:
         super().__init__()
-        self._original, self._depth = original, depth
+        self._original, self._depth, self._end = original, depth, end
         original.add_done_callback(self._land)
 
     @property
@@ -45,6 +47,7 @@ class OwningFuture(Future[Any]):
     def _land(self, original: Any) -> None:
         # They refer to each other: as long as they do, nothing goes with its last reference.
         self._original = None
+        self._end()
         if original.cancelled():
             super().cancel()
             self.set_running_or_notify_cancel()

@@ -58,19 +58,14 @@ def lend(store: Store[Any], key: Key, like: Proxy[Any] | None = None, target: An
     return proxy
 
 
-def _lent(value: Any) -> Lent | None:
-    factory = get_factory(value) if isinstance(value, Proxy) else None
-    return factory if isinstance(factory, Lent) else None
+def arrive(proxy: Proxy[Any]) -> Proxy[Any]:
+    """``proxy``, which came with a task."""
+    factory = get_factory(proxy)
+    if isinstance(factory, Lent):
+        factory.bind(proxy)
+    return proxy
 
 
-def arrive(value: Any) -> Any:
-    """``value``, which came with a task."""
-    factory = _lent(value)
-    if factory is not None:
-        factory.bind(value)
-    return value
-
-
-def returned(value: Any) -> Any:
-    """``value``, or what it stands for: what a task gives, or passes on, must outlive it."""
-    return value if _lent(value) is None else extract(value)
+def returned(proxy: Proxy[Any]) -> Any:
+    """``proxy``, or what it stands for: what a task gives, or passes on, must outlive it."""
+    return extract(proxy) if isinstance(get_factory(proxy), Lent) else proxy

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from types import NoneType
 from typing import Any, TypeAlias
 
-from proxystore.proxy import Proxy
-
 __all__ = [
     "ProxyAlways",
     "ProxyNever",
@@ -105,8 +103,8 @@ def _sum_of(items: Any) -> int:
 
 
 def is_chosen(policy: ProxyPolicy, obj: Any) -> bool:
-    """Whether ``policy`` proxies ``obj``, which is no proxy yet, and of which there can be one."""
-    return not isinstance(obj, (Proxy, bool, NoneType)) and policy(obj)
+    """Whether ``policy`` proxies ``obj``, of which there can be a proxy."""
+    return not isinstance(obj, (bool, NoneType)) and policy(obj)
 
 
 def replace(value: Any, depth: int, visit: Callable[[Any], Any]) -> Any:

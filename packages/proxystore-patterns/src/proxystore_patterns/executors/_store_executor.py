@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from proxystore.store import Store
@@ -72,10 +73,8 @@ class StoreExecutor(Executor):
         self.executor, self.store = executor, store
         self.should_proxy = ProxyNever() if should_proxy is None else should_proxy
         self.depth, self.ownership, self.close_store = depth, ownership, close_store
-        self._terms: bytes | None = None
-        if type(self.should_proxy) is not ProxyNever:
-            terms = Terms(store.reference, self.should_proxy, depth, owned=ownership)
-            self._terms = pickle.dumps(terms)
+        terms = Terms(store.reference, self.should_proxy, depth, owned=ownership)
+        self._terms = pickle.dumps(terms)
         self._lock = threading.Lock()
         self._n_running, self._is_shut = 0, False
 
@@ -87,10 +86,6 @@ class StoreExecutor(Executor):
             SerializationError: An argument that goes by store cannot be serialized.
             MediumFullError: The store has no room. Nothing was submitted.
         """
-        if self._terms is None:
-            submitted: Future[T] = self.executor.submit(function, *args, **kwargs)
-            self._follow(submitted)
-            return submitted
 
         def give(arguments: Arguments) -> _Given:
             return arguments.all(args), dict(
@@ -121,11 +116,6 @@ class StoreExecutor(Executor):
         """
         if chunksize < 1:
             raise ValueError(f"A task makes 1 call or more. Got chunksize={chunksize}.")
-        if self._terms is None:
-            plain: Iterator[T] = self.executor.map(
-                fn, *iterables, timeout=timeout, chunksize=chunksize
-            )
-            return plain
         if chunksize == 1:
             return super().map(fn, *iterables, timeout=timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -179,27 +169,24 @@ class StoreExecutor(Executor):
         arguments = Arguments(self.store, self.should_proxy, self.depth)
         try:
             args, kwargs = give(arguments)
-            future = self.executor.submit(function, *args, **kwargs)
+            future: Future[Any] = self.executor.submit(function, *args, **kwargs)
         except BaseException:
             arguments.end()
             raise
-        self._follow(future, arguments)
-        return OwningFuture(future, depth) if self.ownership else future
-
-    def _follow(self, future: Future[Any], arguments: Arguments | None = None) -> None:
         with self._lock:
             self._n_running += 1
+        if self.ownership:
+            return OwningFuture(future, depth, partial(self._end, arguments))
+        future.add_done_callback(lambda _: self._end(arguments))
+        return future
 
-        def end(_: object) -> None:
-            if arguments is not None:
-                arguments.end()
-            with self._lock:
-                self._n_running -= 1
-                is_over = self._is_shut and self._n_running == 0
-            if is_over:
-                self._close_store()
-
-        future.add_done_callback(end)
+    def _end(self, arguments: Arguments) -> None:
+        arguments.end()
+        with self._lock:
+            self._n_running -= 1
+            is_over = self._is_shut and self._n_running == 0
+        if is_over:
+            self._close_store()
 
     def _close_store(self) -> None:
         if self.close_store:
