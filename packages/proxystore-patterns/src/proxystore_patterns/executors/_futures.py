@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from proxystore.proxy import Proxy
@@ -27,7 +28,7 @@ class OwningFuture(Future[Any]):
     def __init__(self, original: Any, depth: int, end: Callable[[], None]) -> None:
         super().__init__()
         self._original, self._depth, self._end = original, depth, end
-        original.add_done_callback(self._land)
+        original.add_done_callback(partial(_land, [self]))
 
     @property
     def original(self) -> Any:
@@ -44,8 +45,8 @@ class OwningFuture(Future[Any]):
         original = self._original
         return original is not None and bool(original.running())
 
-    def _land(self, original: Any) -> None:
-        # They refer to each other: as long as they do, nothing goes with its last reference.
+    def land(self, original: Any) -> None:
+        """The original is done."""
         self._original = None
         self._end()
         if original.cancelled():
@@ -62,6 +63,11 @@ class OwningFuture(Future[Any]):
             self.set_exception(failed)
         else:
             self.set_result(owned)
+
+
+def _land(waiting: list[OwningFuture], original: Any) -> None:
+    # Popped: engines keep futures that are done, and those keep their callbacks.
+    waiting.pop().land(original)
 
 
 def _owned(result: Any, depth: int) -> Any:
