@@ -17,6 +17,7 @@ from executor_tasks import (
     increase,
     increased_in_a_dict,
     is_proxy,
+    ones_by_store,
     nothing,
     three,
     total,
@@ -25,10 +26,10 @@ from executor_tasks import (
 )
 
 from proxystore.errors import SerializationError
-from proxystore.proxy import extract, get_factory, is_resolved
+from proxystore.proxy import Proxy, extract, get_factory, is_resolved
 from proxystore.store import Store, get_key
 from proxystore_patterns.errors import StillBorrowedError
-from proxystore_patterns.executors import ProxyAlways, ProxySize, ProxyType, StoreExecutor
+from proxystore_patterns.executors import ProxyAlways, ProxySize, ProxyType, StoreExecutor, proxied
 from proxystore_patterns.ownership import OwnedProxy, drop, own
 
 LARGE = 10_000
@@ -179,6 +180,15 @@ class TestEveryPool:
         gc.collect()
         assert counted[1]() == 1
         counted[0].evict(key)
+
+
+@pytest.mark.slow
+def test_a_decorated_function_gives_its_result_by_store(processes, counted):
+    result = processes.submit(ones_by_store, counted[0].reference, LARGE).result()
+    assert isinstance(result, Proxy)
+    assert result.sum() == LARGE
+    assert proxied(counted[0], ProxySize(1000))(zeros)(2).sum() == 0
+    assert proxied(counted[0], ProxySize(1000))(zeros).__name__ == "zeros"
 
 
 class Stuck(Executor):

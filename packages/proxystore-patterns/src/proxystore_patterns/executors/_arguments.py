@@ -10,7 +10,7 @@ from proxystore.abc import Key
 from proxystore.errors import ProxyStoreError
 from proxystore.proxy import Proxy, get_factory
 from proxystore.store import Store
-from proxystore_patterns.executors._futures import OwningFuture
+from proxystore_patterns.executors._futures import TaskFuture
 from proxystore_patterns.executors._lent import lend, returned
 from proxystore_patterns.executors._policy import ProxyPolicy, is_chosen, replace
 from proxystore_patterns.ownership import OwnedProxy, borrow
@@ -47,7 +47,7 @@ class Arguments:
                 self._store.evict(key)
 
     def _visit(self, value: Any) -> Any:
-        if isinstance(value, (Proxy, OwningFuture)):
+        if isinstance(value, (Proxy, TaskFuture)):
             return self._passed_on(value)
         if not is_chosen(self._policy, value):
             return value
@@ -57,14 +57,14 @@ class Arguments:
 
     def _passed_on(self, value: Any) -> Any:
         """What the task gets for what came of another one, or for a proxy."""
-        if type(value) is OwningFuture:
+        if type(value) is TaskFuture:
             return self._later(value)
         if isinstance(value, OwnedProxy):
             return self._borrowed(value)
         inner = returned(value)
         return value if inner is value else self._visit(inner)
 
-    def _later(self, future: OwningFuture) -> Any:
+    def _later(self, future: TaskFuture) -> Any:
         """What an engine that takes futures gets: its own. The result lives as long as ours."""
         self._held.append(future)
         original = future.original

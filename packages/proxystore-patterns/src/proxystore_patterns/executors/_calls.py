@@ -36,12 +36,14 @@ class Terms(NamedTuple):
     depth: int
     owned: bool
     """Whether who gets a result will own the proxies that were made for it."""
+    marked: bool
+    """Whether who gets a result is to be told of those proxies."""
 
     def applied(self, result: Any) -> Any:
-        """``result`` with what goes by store replaced, `Marked` if it is to be owned."""
+        """``result`` with what goes by store replaced."""
         made: list[Proxy[Any]] = []
         given = replace(result, self.depth, partial(self._visit, made))
-        return Marked(given, made) if made and self.owned else given
+        return Marked(given, made) if made and self.marked else given
 
     def _visit(self, made: list[Proxy[Any]], value: Any) -> Any:
         if isinstance(value, Proxy):
@@ -132,16 +134,17 @@ def proxied(
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Decorates a function so that what it returns goes by ``store``, if ``should_proxy`` says so.
 
-    For engines that take decorated functions, such as Parsl's apps: put it below the
-    engine's own decorator. The result is typed as if nothing had happened, and can be used
-    so. It stays in the store until somebody evicts it, or its lifetime or store ends.
+    For engines that take decorated functions: put it below the engine's own decorator. The
+    result is typed as if nothing had happened, and can be used so. It stays in the store
+    until somebody evicts it, or its store ends. Of Parsl's apps `use_store` moves results:
+    Parsl takes for a function whatever could be called, which a proxy says of itself.
 
     Args:
         store: Its connector must reach wherever the function runs.
         should_proxy: Asked of each result, there.
         depth: How far to look into lists, tuples and dicts for what goes by store.
     """
-    terms = Terms(store.reference, should_proxy, depth, owned=False)
+    terms = Terms(store.reference, should_proxy, depth, owned=False, marked=False)
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         @functools.wraps(function)

@@ -39,7 +39,7 @@ class Route(NamedTuple):
         """By ``store``.
 
         Raises:
-            CapabilityError: Its connector has no times to live.
+            CapabilityError: Its connector has no times to live, or reaches one process only.
             ValueError: A number that cannot be.
         """
         if min_nbytes < 1 or lease <= 0 or grace <= 0:
@@ -47,9 +47,10 @@ class Route(NamedTuple):
                 f"Frames have 1 byte or more, and live for more than 0 seconds. Got "
                 f"min_nbytes={min_nbytes}, lease={lease}, grace={grace}."
             )
-        if Capability.LEASABLE not in store.capabilities:
-            name = type(store.connector).__name__
-            raise CapabilityError("Messages by store", name, Capability.LEASABLE.value)
+        for needed in (Capability.CROSS_PROCESS, Capability.LEASABLE):
+            if needed not in store.capabilities:
+                name = type(store.connector).__name__
+                raise CapabilityError("use_store()", name, needed.value)
         return cls(store.reference, min_nbytes, lease, grace)
 
     def sent(self, frames: Sequence[BytesLike]) -> list[BytesLike | Slip]:

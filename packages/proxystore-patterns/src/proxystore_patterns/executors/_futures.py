@@ -1,4 +1,4 @@
-"""Futures whose results are owned by who submitted."""
+"""Futures of tasks, whose results are owned by who submitted."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from proxystore_patterns.executors._calls import Marked
 from proxystore_patterns.executors._policy import replace
 from proxystore_patterns.ownership import into_owned
 
-__all__ = ["OwningFuture"]
+__all__ = ["TaskFuture"]
 
 
 # Any in this module: results of every type, futures of other libraries.
-class OwningFuture(Future[Any]):
-    """A future whose result is owned; everything else is its original's.
+class TaskFuture(Future[Any]):
+    """The future of a task, whose result is owned; everything else is its original's.
 
     Args:
         original: What the executor gave.
-        depth: How far down the proxies may be that were made for the result.
         end: Called when the task has ended, before anybody is told.
+        depth: How far down the proxies may be that were made for the result.
+        owned: Own them. Otherwise they stay what they are.
     """
 
-    def __init__(self, original: Any, depth: int, end: Callable[[], None]) -> None:
+    def __init__(self, original: Any, end: Callable[[], None], depth: int, *, owned: bool) -> None:
         super().__init__()
-        self._original, self._depth, self._end = original, depth, end
+        self._original, self._end = original, end
+        self._depth, self._is_owned = depth, owned
         original.add_done_callback(partial(_land, [self]))
 
     @property
@@ -58,26 +60,27 @@ class OwningFuture(Future[Any]):
             self.set_exception(error)
             return
         try:
-            owned = _owned(original.result(), self._depth)
+            landed = self._landed(original.result())
         except Exception as failed:  # noqa: BLE001 - whoever waits for the result is told
             self.set_exception(failed)
         else:
-            self.set_result(owned)
+            self.set_result(landed)
+
+    def _landed(self, result: Any) -> Any:
+        """The result, with the proxies that were made for it owned."""
+        if type(result) is not Marked:
+            return result
+        if not self._is_owned:
+            return result.result
+        made = {id(proxy): proxy for proxy in result.made}
+
+        def visit(value: Any) -> Any:
+            proxy: Proxy[Any] | None = made.get(id(value))
+            return value if proxy is None else into_owned(proxy)
+
+        return replace(result.result, self._depth, visit)
 
 
-def _land(waiting: list[OwningFuture], original: Any) -> None:
+def _land(waiting: list[TaskFuture], original: Any) -> None:
     # Popped: engines keep futures that are done, and those keep their callbacks.
     waiting.pop().land(original)
-
-
-def _owned(result: Any, depth: int) -> Any:
-    """The result, with the proxies that were made for it owned."""
-    if type(result) is not Marked:
-        return result
-    made = {id(proxy): proxy for proxy in result.made}
-
-    def visit(value: Any) -> Any:
-        proxy: Proxy[Any] | None = made.get(id(value))
-        return value if proxy is None else into_owned(proxy)
-
-    return replace(result.result, depth, visit)

@@ -49,7 +49,7 @@ class Parcel:
         return _received, (self._route, self._key)
 
 
-class ParcelPickler(cloudpickle.Pickler):
+class ParcelPickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Pickles, with parcels in place of large arrays, tables, tensors and the like.
 
     Text, bytes and containers are pickled as they are.

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 from proxystore.store import Store
 from proxystore_patterns.executors._arguments import Arguments
 from proxystore_patterns.executors._calls import Call, ManyCalls, Terms
-from proxystore_patterns.executors._futures import OwningFuture
+from proxystore_patterns.executors._futures import TaskFuture
 from proxystore_patterns.executors._policy import ProxyNever, ProxyPolicy
 
 __all__ = ["StoreExecutor"]
@@ -73,7 +73,7 @@ class StoreExecutor(Executor):
         self.executor, self.store = executor, store
         self.should_proxy = ProxyNever() if should_proxy is None else should_proxy
         self.depth, self.ownership, self.close_store = depth, ownership, close_store
-        terms = Terms(store.reference, self.should_proxy, depth, owned=ownership)
+        terms = Terms(store.reference, self.should_proxy, depth, owned=ownership, marked=True)
         self._terms = pickle.dumps(terms)
         self._lock = threading.Lock()
         self._n_running, self._is_shut = 0, False
@@ -175,10 +175,7 @@ class StoreExecutor(Executor):
             raise
         with self._lock:
             self._n_running += 1
-        if self.ownership:
-            return OwningFuture(future, depth, partial(self._end, arguments))
-        future.add_done_callback(lambda _: self._end(arguments))
-        return future
+        return TaskFuture(future, partial(self._end, arguments), depth, owned=self.ownership)
 
     def _end(self, arguments: Arguments) -> None:
         arguments.end()

@@ -31,6 +31,8 @@ _FAMILIES = ("dask", "pickle")
 _HEADER = "proxystore"
 _MODULE = "proxystore_patterns.executors.dask"
 _PRELOADS = tuple(f"distributed.{role}.preload" for role in ("worker", "scheduler"))
+# It has no types.
+_register: Callable[..., None] = register_serialization_family
 _before: dict[str, Any] = {}
 _kept: list[Store[Any]] = []
 
@@ -56,7 +58,7 @@ def use_store(
         grace: Seconds for which it keeps a message that was read, for other readers.
 
     Raises:
-        CapabilityError: The connector has no times to live.
+        CapabilityError: The connector has no times to live, or reaches one process only.
         ValueError: A number that cannot be.
     """
     route = Route.by(store, min_nbytes, lease, grace)
@@ -71,7 +73,7 @@ def use_store(
 def stop_using_store() -> None:
     """Let Dask serialize here as it did before."""
     for name, (dumps, loads) in _before.items():
-        register_serialization_family(name, dumps, loads)
+        _register(name, dumps, loads)
     _before.clear()
     kept = {n: [m for m in dask.config.get(n) if m != _MODULE] for n in _PRELOADS}
     dask.config.set({"proxystore.route": None, **kept})
@@ -116,9 +118,7 @@ def _opened(plain: str) -> Route:
 def _move_by(route: Route) -> None:
     for name in _FAMILIES:
         dumps, loads = _before.setdefault(name, families[name][:2])
-        register_serialization_family(
-            name, _sending(dumps, route, name), functools.partial(_receive, loads)
-        )
+        _register(name, _sending(dumps, route, name), functools.partial(_receive, loads))
 
 
 def _sending(dumps: Callable[..., _Message], route: Route, family: str) -> Callable[..., _Message]:
@@ -151,9 +151,7 @@ def _with_parcels(graph: Any, route: Route) -> _Message:
     return header, [file.getvalue(), *views]
 
 
-def _receive(
-    loads: Callable[..., Any], header: dict[str, Any], frames: Sequence[BytesLike]
-) -> Any:
+def _receive(loads: Callable[..., Any], header: dict[str, Any], frames: Sequence[BytesLike]) -> Any:
     if _HEADER in header:
         route, keys = pickle.loads(header[_HEADER])
         slips = [Slip(keys[n]) if n in keys else frame for n, frame in enumerate(frames)]

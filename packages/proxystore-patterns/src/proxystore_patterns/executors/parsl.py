@@ -8,7 +8,8 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-import dill
+# It has no types.
+import dill  # type: ignore[import-untyped]
 from parsl.dataflow.memoization import id_for_memo
 from parsl.serialize import facade
 from parsl.serialize.base import SerializerBase
@@ -46,7 +47,7 @@ def use_store(
         grace: Seconds for which it keeps what was read.
 
     Raises:
-        CapabilityError: The connector has no times to live.
+        CapabilityError: The connector has no times to live, or reaches one process only.
         ValueError: A number that cannot be.
     """
     _register(StoreSerializer(Route.by(store, min_nbytes, lease, grace)))

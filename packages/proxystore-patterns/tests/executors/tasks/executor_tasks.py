@@ -2,11 +2,14 @@
 
 import os
 import signal
+import uuid
 from dataclasses import dataclass
 
 import numpy as np
 
 from proxystore.proxy import Proxy
+from proxystore.store import get_or_create_store
+from proxystore_patterns.executors import ProxySize, proxied
 
 LARGE = 10_000
 
@@ -65,3 +68,12 @@ def true(_):
 
 def total(*arrays):
     return float(sum(np.sum(each) for each in arrays))
+
+
+def stamp(_):
+    return str(uuid.uuid4())
+
+
+def ones_by_store(reference, n):
+    store = get_or_create_store(reference, register=False)
+    return proxied(store, ProxySize(1000))(np.ones)(n)

@@ -1,0 +1,161 @@
+"""Dask: programs unedited with `use_store`, and its executor under `StoreExecutor`."""
+
+import gc
+import threading
+
+import numpy as np
+import pytest
+from executor_tasks import LARGE, die, fail, identity, increase, is_proxy, total
+
+from proxystore.errors import CapabilityError
+from proxystore.store import Store
+from proxystore_patterns.executors import ProxySize, StoreExecutor
+from proxystore_patterns.ownership import OwnedProxy
+
+distributed = pytest.importorskip("distributed", reason="needs the extra dask")
+engine = pytest.importorskip("proxystore_patterns.executors.dask")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def store():
+    with Store() as store:
+        yield store
+
+
+@pytest.fixture(scope="module")
+def client(store):
+    engine.use_store(store, min_nbytes=10_000, grace=0.2)
+    try:
+        with (
+            distributed.LocalCluster(
+                n_workers=2,
+                threads_per_worker=1,
+                host="127.0.0.1",
+                dashboard_address=None,
+                memory_limit=0,
+            ) as cluster,
+            distributed.Client(cluster) as client,
+        ):
+            yield client
+    finally:
+        engine.stop_using_store()
+
+
+@pytest.fixture
+def is_empty(store):
+    """Whether the store becomes empty soon."""
+
+    def check():
+        for _ in range(100):
+            gc.collect()
+            if not any(store.connector.entries()):
+                return True
+            threading.Event().wait(0.05)
+        return False
+
+    return check
+
+
+def test_functions_of_unedited_programs_get_objects(client):
+    assert client.submit(is_proxy, np.ones(LARGE), large=np.ones(LARGE)).result() == [False] * 2
+
+
+def test_arguments_go_by_store_until_their_tasks_are_forgotten(client, store, is_empty):
+    task = client.submit(total, np.ones(LARGE), pure=False)
+    assert task.result() == LARGE
+    assert sum(1 for _ in store.connector.entries()) == 1
+    del task
+    assert is_empty()
+
+
+def test_a_task_that_runs_again_gets_its_arguments_again(client):
+    task = client.submit(np.add, np.ones(LARGE), 1, pure=False)
+    distributed.wait(task)
+    (holder,) = client.who_has(task)[task.key]
+    client.restart_workers([holder])
+    assert task.result(60).sum() == 2 * LARGE
+
+
+def test_arguments_can_be_changed_and_returned(client):
+    array = np.ones(LARGE)
+    tasks = [client.submit(increase, array, pure=False) for _ in range(3)]
+    assert [task.result().sum() for task in tasks] == [2 * LARGE] * 3
+    assert array.sum() == LARGE
+
+
+def test_what_is_scattered_has_several_readers(client, is_empty):
+    array = client.scatter(np.ones(LARGE), broadcast=True)
+    tasks = [
+        client.submit(total, array, workers=[worker], pure=False)
+        for worker in client.scheduler_info()["workers"]
+    ]
+    assert client.gather(tasks) == [LARGE] * 2
+    assert client.gather(array).sum() == LARGE
+    del array, tasks
+    assert is_empty()
+
+
+def test_results_pass_between_workers(client):
+    first, second = client.scheduler_info()["workers"]
+    made = client.submit(np.ones, LARGE, workers=[first], pure=False)
+    assert client.submit(total, made, workers=[second], pure=False).result() == LARGE
+
+
+def test_what_is_spilled_to_disk_does_not_go_by_store(store):
+    from distributed.protocol import deserialize_bytes, serialize_bytelist
+
+    engine.use_store(store, min_nbytes=10_000)
+    try:
+        before = sum(1 for _ in store.connector.entries())
+        spilled = b"".join(serialize_bytelist(np.ones(LARGE)))
+        assert deserialize_bytes(spilled).sum() == LARGE
+        assert sum(1 for _ in store.connector.entries()) == before
+    finally:
+        engine.stop_using_store()
+
+
+def test_a_store_of_one_process_is_refused():
+    from proxystore.connectors.local import LocalConnector
+
+    with Store("local", LocalConnector()) as local:
+        with pytest.raises(CapabilityError, match="cross-process"):
+            engine.use_store(local)
+
+
+class TestExecutor:
+    @pytest.fixture
+    def executor(self, client, store):
+        return StoreExecutor(
+            client.get_executor(pure=False), store, ProxySize(10_000), close_store=False
+        )
+
+    def test_arguments_and_results_go_by_store(self, executor, is_empty):
+        assert executor.submit(is_proxy, np.ones(LARGE), 1).result() == [True, False]
+        result = executor.submit(increase, np.ones(LARGE)).result()
+        assert isinstance(result, OwnedProxy)
+        assert [executor.submit(total, result).result() for _ in range(2)] == [2 * LARGE] * 2
+        del result
+        assert is_empty()
+
+    def test_map_gives_items_by_store(self, executor, is_empty):
+        items = [np.full(LARGE, n) for n in range(4)]
+        assert [*executor.map(total, items)] == [n * LARGE for n in range(4)]
+        assert is_empty()
+
+    def test_tasks_that_fail_leave_nothing(self, executor, is_empty):
+        with pytest.raises(ValueError, match="a task that fails"):
+            executor.submit(fail, np.ones(LARGE)).result()
+        assert is_empty()
+
+
+def test_killed_workers_leave_no_arguments(client, store, is_empty):
+    executor = StoreExecutor(
+        client.get_executor(pure=False, retries=0), store, ProxySize(10_000), close_store=False
+    )
+    # Dask tries it again until its workers died as often as it allows.
+    with pytest.raises(distributed.KilledWorker):
+        executor.submit(die, np.ones(LARGE)).result(60)
+    assert executor.submit(identity, np.ones(LARGE)).result(60).sum() == LARGE
+    assert is_empty()
