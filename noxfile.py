@@ -37,7 +37,16 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = True
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "types", "docs", "new-connector", "tests", "tests_min", "torch"]
+nox.options.sessions = [
+    "lint",
+    "types",
+    "docs",
+    "new-connector",
+    "tests",
+    "tests_min",
+    "torch",
+    "engines",
+]
 
 
 # --- Tests --------------------------------------------------------------------
@@ -124,6 +133,16 @@ def torch(session: nox.Session) -> None:
     package = PACKAGES["proxystore-core"]
     wheels.install(session, package.name, *package.test_group, "torch>=2.4")
     _run_tests(session, package, ["-k", "torch or tensor", "-rs", *session.posargs])
+
+
+@nox.session(python=OLDEST, venv_backend="uv")
+def engines(session: nox.Session) -> None:
+    """Patterns' tests on Ray and Globus Compute: in an environment of their own, for their size."""
+    package = PACKAGES["proxystore-patterns"]
+    wheels.install(
+        session, f"{package.name}[ray]", *package.test_group, "globus-compute-endpoint>=3.0"
+    )
+    _run_tests(session, package, ["-k", "ray or globus", "-rs", *session.posargs])
 
 
 @nox.session(python=OLDEST)

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import pickle
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 # It has no types.
 import dill  # type: ignore[import-untyped]
@@ -50,7 +50,9 @@ def use_store(
         CapabilityError: The connector has no times to live, or reaches one process only.
         ValueError: A number that cannot be.
     """
-    _register(StoreSerializer(Route.by(store, min_nbytes, lease, grace)))
+    serializer = StoreSerializer(Route.by(store, min_nbytes, lease, grace))
+    StoreSerializer.follows = False
+    _register(serializer)
 
 
 def stop_using_store() -> None:
@@ -75,6 +77,9 @@ class StoreSerializer(SerializerBase):
         route: How to send. Without one it can only receive.
     """
 
+    follows: ClassVar[bool] = True
+    """Whether this process sends as it was sent to: workers do, who submits says how."""
+
     def __init__(self, route: Route | None = None) -> None:
         self._route = route
 
@@ -93,14 +98,13 @@ class StoreSerializer(SerializerBase):
         return pickle.dumps((self._route, by_dill, sent))
 
     def deserialize(self, payload: bytes) -> Any:
-        """What was sent. What this process sends from now on goes the same way.
+        """What was sent. What a worker sends from now on goes the same way.
 
         Raises:
             ObjectNotFoundError: It came too late: its lease ended.
         """
         route, by_dill, sent = pickle.loads(payload)
-        if self._route is None:
-            # In a worker: so that its results go by store, without a setting there.
+        if self.follows and route != self._route:
             self._route = route
             _register(self)
         head, *buffers = route.received(sent)
