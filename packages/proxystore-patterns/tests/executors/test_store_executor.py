@@ -205,12 +205,26 @@ class Stuck(Executor):
         pass
 
 
+class Keeping(ThreadPoolExecutor):
+    """An executor that keeps its futures when they are done, as engines do."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        self.kept = super().submit(fn, *args, **kwargs)
+        return self.kept
+
+
 class Refusing(Executor):
     def submit(self, fn, /, *args, **kwargs):
         raise RuntimeError("shut down")
 
 
 class TestEnds:
+    def test_engines_that_keep_futures_keep_no_results(self, over, counted):
+        with Keeping(1) as keeping:
+            assert over(keeping).submit(zeros, LARGE).result().shape == (LARGE,)
+        assert keeping.kept.done()
+        assert counted[1]() == 0
+
     def test_arguments_of_cancelled_tasks_are_evicted(self, over, counted):
         task = over(Stuck()).submit(total, np.ones(LARGE))
         assert counted[1]() == 1
