@@ -68,7 +68,7 @@ def test_objects_end_with_the_server_as_acknowledged(start_server: Callable[...,
 def test_a_server_that_keeps_a_log_on_disk_keeps_objects_through_kill_9(
     start_server: Callable[..., Any],
 ) -> None:
-    server = start_server("--appendonly", "yes")
+    server = start_server("--appendonly", "yes", "--appendfsync", "always")
     with RedisConnector("127.0.0.1", server.port) as connector:
         key = connector.put(_pattern(_LARGE))
         server.kill()

@@ -211,7 +211,7 @@ def test_databases_do_not_see_each_other(server: Any) -> None:
 def test_a_close_that_could_not_clear_says_what_is_left_and_can_be_repeated(
     start_server: Callable[..., Any],
 ) -> None:
-    server = start_server("--appendonly", "yes")
+    server = start_server("--appendonly", "yes", "--appendfsync", "always")
     connector = RedisConnector("127.0.0.1", server.port, namespace="kept", timeout=1)
     key = connector.put(b"x")
     server.kill()
