@@ -155,6 +155,28 @@ def test_a_mistyped_namespace_is_told_those_that_exist(server: Any) -> None:
             mistyped.put(b"x")
         assert "made there: " in str(caught.value)
         assert "ended" not in str(caught.value)
+        assert "Did you mean 'simulations'? Let its owner" in str(caught.value)
+
+
+def test_of_many_namespaces_some_are_named_and_the_others_counted(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [*(f"many{n:02}" for n in range(10)), "and 3 more"]
+    with server.client(db=7) as other:
+        other.mset({f"ps:many{n:02}": "1o-somebody" for n in range(13)})
+        with (
+            RedisConnector.from_url(f"{server.url}/7/else") as attached,
+            pytest.raises(MediumGoneError, match=rf"made there: {', '.join(names)}\)\. Let its"),
+        ):
+            attached.put(b"x")
+        other.mset({f"object{n}": "" for n in range(3000)})
+        monkeypatch.setattr("proxystore_connectors_redis._namespace._LOOKS", 1)
+        with (
+            RedisConnector.from_url(f"{server.url}/7/else") as attached,
+            pytest.raises(MediumGoneError, match=r"made there, of the names that were looked at: "),
+        ):
+            attached.put(b"x")
+        other.flushdb()
 
 
 def test_a_namespace_that_its_owner_cleared_is_refused_to_who_comes_later(server: Any) -> None:

@@ -64,6 +64,22 @@ class Attachment:
         """Whether this process made or adopted the namespace here."""
         return self._owner_pid == os.getpid()
 
+    def check_open(self, state: bytes) -> None:
+        """Return if objects may be written, going by how the record of the namespace begins.
+
+        A record that the server has lost is made anew by who owned it.
+
+        Raises:
+            MediumGoneError: The owner has cleared the namespace, or the record is lost and
+                was never ours.
+            ConnectorUnavailableError: A newer version of this package made it, or the
+                server cannot be used.
+        """
+        if not state and self.is_owner:
+            self.run(partial(self.namespace.renew, mine=self._mine, where=self.where))
+        else:
+            self.namespace.check_open(state, self.where)
+
     def require_open(self) -> None:
         """Return if `close` was not called yet.
 

@@ -364,13 +364,16 @@ class RedisConnector(Connector[RedisKey]):
         write = partial(write_all, drafts=drafts, ask_state=ask_state, ms=ms)
         state = self._attachment.run(write, nbytes)
         if state != OPEN:
-            self._check_open(state)
+            self._attachment.check_open(state)
 
     def _commit(self, draft: Draft, mode: bytes, ms: int | None) -> bytes:
         """What `COMMIT` answered: ``done``, or what about the object forbids it."""
         record = self._attachment.namespace.record
         write = partial(commit, draft=draft, record=record, mode=mode, ms=ms)
         answer = self._attachment.run(write, draft.header.nbytes)
+        if not answer:
+            self._attachment.check_open(answer)
+            answer = self._attachment.run(write, draft.header.nbytes) or b"lost"
         if answer == b"lost":
             raise ConnectorUnavailableError(
                 self._attachment.where,
@@ -378,11 +381,8 @@ class RedisConnector(Connector[RedisKey]):
                 "See whether it was restarted or flushed meanwhile, and try again.",
             )
         if answer not in {b"done", b"there", b"absent"}:
-            self._check_open(answer)
+            self._attachment.check_open(answer)
         return answer
-
-    def _check_open(self, state: bytes) -> None:
-        self._attachment.namespace.check_open(state, self._attachment.where)
 
     def _read(self, key: RedisKey, offset: int, length: int | None) -> Found | None:
         name, where = self._name(key), self._attachment.where

@@ -160,7 +160,7 @@ local function refuse(answer)
   unlink(new)
   return answer
 end
-if state ~= '' and state ~= '{OPEN.decode()}' then return refuse(state) end
+if state ~= '{OPEN.decode()}' then return refuse(state) end
 if redis.call('EXISTS', staged) == 0 then return refuse('lost') end
 if found ~= generation then
   if mode == 'set' and found ~= '' then return refuse('there') end
@@ -189,7 +189,8 @@ nothing. What is replaced keeps its own.
 
 Answers ``done``; ``there`` where ``set`` finds another object, and ``absent`` where
 ``replace`` finds none; ``lost`` if what was staged is gone; or how the record begins if that
-forbids it. With any answer but ``done``, what was staged is removed.
+forbids it, which is nothing if there is none. With any answer but ``done``, what was staged is
+removed.
 
 May be asked again when its answer was lost, with the same generation staged anew: ``done``
 if that generation is the object still. If others have replaced or evicted it meanwhile,

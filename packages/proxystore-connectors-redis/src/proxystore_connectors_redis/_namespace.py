@@ -59,11 +59,18 @@ class Namespace:
         """Return if objects may be written, going by how its record begins.
 
         Raises:
-            MediumGoneError: Its owner has cleared it.
+            MediumGoneError: Its owner has cleared it, or the server has lost the record.
             ConnectorUnavailableError: A newer version of this package made it.
         """
-        if state in {b"", OPEN}:
+        if state == OPEN:
             return
+        if not state:
+            raise MediumGoneError(
+                where,
+                "the server has no record of it any more: it was flushed, was restarted, or evicts",
+                f"Try again once its owner writes, which makes it anew; if there is none, "
+                f"RedisConnector(..., namespace={self.name!r}, adopt=True, clear=False) does.",
+            )
         if state == CLOSED:
             raise MediumGoneError(
                 where,
@@ -83,13 +90,26 @@ class Namespace:
         if state:
             self.check_open(state, where)
             return
-        known = _made(wire)
-        found = f"nobody has made it (made there: {', '.join(known[:_SHOWN]) or 'none'})"
+        known, are_all = _made(wire)
+        more = [f"and {len(known) - _SHOWN} more"] if len(known) > _SHOWN else []
+        listed = ", ".join(known[:_SHOWN] + more) or "none"
+        of = "" if are_all else ", of the names that were looked at"
+        found = f"nobody has made it (made there{of}: {listed})"
         advice = (
-            f"Let its owner make it with RedisConnector(..., namespace={self.name!r}), and keep "
-            f"it open as long as others use it."
+            f"{did_you_mean(self.name, known)} Let its owner make it with RedisConnector(..., "
+            f"namespace={self.name!r}), and keep it open as long as others use it."
         )
-        raise MediumGoneError(where, found, did_you_mean(self.name, known).lstrip() + advice)
+        raise MediumGoneError(where, found, advice.lstrip())
+
+    def renew(self, wire: Wire, mine: bytes, where: str) -> None:
+        """Let the record be ``mine`` if the server has lost it. May be done again.
+
+        Raises:
+            MediumGoneError: Somebody else has made and cleared the namespace since.
+            ServerError: The server refused.
+        """
+        ask(wire, command(b"SET", self.record, mine, b"NX"))
+        self.require(wire, where)
 
     def claim(self, wire: Wire, mine: bytes, where: str, *, adopt: bool) -> bool:
         """Let the record be ``mine``, if nobody has the namespace, or with ``adopt``.
@@ -135,16 +155,18 @@ def _found(wire: Wire, pattern: bytes) -> Iterator[list[bytes]]:
             return
 
 
-def _made(wire: Wire) -> list[str]:
-    """Namespaces that are open, of those that are soon found: for a message."""
-    made = []
+def _made(wire: Wire) -> tuple[list[str], bool]:
+    """Namespaces that are open, of those that are soon found; and whether those are all."""
+    made: list[str] = []
+    batches = _found(wire, b"ps:*")
     with contextlib.suppress(ServerError):
-        for names in itertools.islice(_found(wire, b"ps:*"), _LOOKS):
+        for names in itertools.islice(batches, _LOOKS):
             for name in names:
                 record = _record(name)
                 if record and ask(wire, command(b"GETRANGE", name, b"0", b"1")) == OPEN:
                     made.append(record[1].decode())
-    return sorted(made)
+        return sorted(made), next(batches, None) is None
+    return sorted(made), False
 
 
 _record = re.compile(rb"ps:\{?([A-Za-z0-9_-]{1,64})\}?").fullmatch
