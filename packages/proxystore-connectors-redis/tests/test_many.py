@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
@@ -210,3 +211,28 @@ def test_a_child_forked_in_the_midst_of_others_requests_goes_on(connector: Redis
     holding.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert connector.get(key) == b"x"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("connected", [True, False])
+def test_threads_at_a_server_that_stopped_wait_beside_each_other(
+    start_server: Callable[..., Any], connected: bool
+) -> None:
+    server, together = start_server(), threading.Barrier(8, timeout=60)
+    owner = RedisConnector("127.0.0.1", server.port, timeout=1)
+    key = owner.put(b"x")
+    with RedisConnector.from_url(owner.url) as connector, ThreadPoolExecutor(8) as pool:
+
+        def get(_: int) -> float:
+            together.wait()
+            start = time.monotonic()
+            with pytest.raises(ConnectorUnavailableError, match="no byte came or went for 1 s"):
+                connector.get(key)
+            return time.monotonic() - start
+
+        if connected:
+            connector.get(key)
+        server.stop_for_a_while()
+        assert max(pool.map(get, range(8))) < 3
+        server.go_on()
+    owner.close()
