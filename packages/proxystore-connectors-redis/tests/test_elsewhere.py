@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fnmatch
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -173,6 +175,15 @@ class _Cluster:
 
     def move(self, connector: RedisConnector) -> None:
         """Move the slot of ``connector`` to the next node."""
+        with self.moving(connector) as carry:
+            carry("*")
+
+    @contextlib.contextmanager
+    def moving(self, connector: RedisConnector) -> Iterator[Callable[[str], None]]:
+        """Begin to move the slot of ``connector`` to the next node, and end it with the block.
+
+        Gives what moves the values whose names are like a pattern.
+        """
         source = self.of(connector)
         target = (source + 1) % 3
         name = f"ps:{{{connector.config()['namespace']}}}"
@@ -181,9 +192,14 @@ class _Cluster:
         setslot = ("CLUSTER SETSLOT", slot)
         self.clients[target].execute_command(*setslot, "IMPORTING", ids[source])
         self.clients[source].execute_command(*setslot, "MIGRATING", ids[target])
-        keys = self.clients[source].execute_command("CLUSTER GETKEYSINSLOT", slot, 1000)
         place = ("127.0.0.1", self.servers[target].port, "", 0, 10_000)
-        self.clients[source].execute_command("MIGRATE", *place, "KEYS", *keys)
+
+        def carry(pattern: str) -> None:
+            found = self.clients[source].execute_command("CLUSTER GETKEYSINSLOT", slot, 1000)
+            keys = fnmatch.filter(found, pattern)
+            self.clients[source].execute_command("MIGRATE", *place, "KEYS", *keys)
+
+        yield carry
         for number in (target, source, 3 - source - target):
             self.clients[number].execute_command(*setslot, "NODE", ids[target])
 
@@ -239,6 +255,58 @@ def test_a_slot_that_moved_is_followed(cluster: _Cluster) -> None:
             cluster.move(connector)
             assert cluster.of(connector) != before
             assert call(key)
+
+
+def test_a_node_that_names_no_host_means_the_one_that_was_asked(cluster: _Cluster) -> None:
+    for client in cluster.clients:
+        if int(client.info("server")["redis_version"].partition(".")[0]) < 7:
+            pytest.skip("before Redis 7 every node names a host")
+        client.config_set("cluster-preferred-endpoint-type", "unknown-endpoint")
+    try:
+        # In at least two of three, the node that is asked has no such slot.
+        for number in (1, 2, 4):
+            with RedisConnector(cluster=cluster.nodes[:1], namespace=f"n{number}") as connector:
+                assert connector.exists(connector.put(b"x"))
+                cluster.move(connector)
+                assert connector.exists(connector.put(b"x"))
+    finally:
+        for client in cluster.clients:
+            client.config_set("cluster-preferred-endpoint-type", "ip")
+
+
+def test_of_a_slot_on_its_way_what_is_there_is_read_and_the_rest_is_to_be_tried_again(
+    cluster: _Cluster,
+) -> None:
+    with RedisConnector(cluster=cluster.nodes) as owner:
+        gone, kept = owner.put(b"gone"), owner.put(b"kept")
+        number = cluster.of(owner)
+        config = {**owner.config(), "cluster": [cluster.nodes[number]]}
+        with RedisConnector.from_config(config) as connector:
+            with cluster.moving(owner) as carry:
+                assert bytes(connector.get(kept) or b"") == b"kept"
+                carry("ps:{*}")
+                carry("*:" + gone.redis_key)
+                # Also over connections that are made meanwhile.
+                cluster.clients[number].client_kill_filter(_type="normal", skipme=True)
+                assert bytes(connector.get(kept) or b"") == b"kept"
+                for call in (lambda: connector.get(gone), lambda: connector.put(b"x")):
+                    with pytest.raises(ConnectorUnavailableError, match=r"is moving.*Try again"):
+                        call()
+                carry("*")
+            assert bytes(connector.get(gone) or b"") == b"gone"
+            assert connector.exists(connector.put(b"x"))
+
+
+def test_a_close_while_the_slot_moves_can_be_repeated_once_it_has(cluster: _Cluster) -> None:
+    connector = RedisConnector(cluster=cluster.nodes)
+    connector.put_batch([b"x"] * 3)
+    with cluster.moving(connector) as carry:
+        with pytest.raises(ConnectorUnavailableError, match=r"is moving.*close it again"):
+            connector.close()
+        carry("*")
+    connector.close()
+    names = f"ps:{{{connector.config()['namespace']}}}:*"
+    assert not any(client.keys(names) for client in cluster.clients)
 
 
 @pytest.mark.slow

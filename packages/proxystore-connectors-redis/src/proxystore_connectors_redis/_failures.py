@@ -62,6 +62,8 @@ _BY_CODE = {
     ),
     "TRYAGAIN": _MIGRATING,
     "ASK": _MIGRATING,
+    # In a script that removed the last thing that was still there, and wrote it again.
+    "non local key": _MIGRATING,
     "MOVED": _IN_CLUSTER,
     "CROSSSLOT": _IN_CLUSTER,
 }
