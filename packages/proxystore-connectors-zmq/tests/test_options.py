@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import threading
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,8 @@ def test_a_number_of_bytes_can_be_written_as_numbers_are() -> None:
         {"address": "127.0.0.1", "interface": "lo"},
         {"address": "0.0.0.0"},
         {"address": "::"},
+        {"address": "::ffff:0.0.0.0"},
+        {"address": "fe80::1"},
         {"address": "nosuch.invalid"},
         {"timeout": float("inf")},
         {"timeout": None},
@@ -168,6 +171,31 @@ def test_other_nodes_can_reach_it_by_ipv6(other_runtime: Path) -> None:
             assert far.config()["home"] in owner.url
             assert key.where.rpartition("@")[2].startswith("[::1]:")
             assert b"far" == bytes(owner.get(key) or b"")
+            assert b"near" == bytes(far.get(owner.put(b"near")) or b"")
+
+
+@pytest.fixture
+def link_local() -> str:
+    """An address of this node that is one of a single link, with the interface."""
+    for line in Path("/proc/net/if_inet6").read_text().splitlines():
+        digits, _, _, scope, _, interface = line.split()
+        if scope == "20":
+            address = ipaddress.IPv6Address(bytes.fromhex(digits))
+            return f"{address}%{interface}"
+    pytest.skip("no interface of this node has a link-local address")
+
+
+@pytest.mark.slow
+def test_other_nodes_can_reach_it_by_an_address_of_their_link(
+    other_runtime: Path, link_local: str
+) -> None:
+    with ZMQConnector(address=link_local) as owner:
+        assert owner.config()["home"].startswith(f"[{link_local}]:")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PROXYSTORE_RUNTIME_DIR", str(other_runtime))
+            far = ZMQConnector.from_url(owner.url)
+        with far:
+            assert b"far" == bytes(owner.get(far.put(b"far")) or b"")
             assert b"near" == bytes(far.get(owner.put(b"near")) or b"")
 
 

@@ -38,7 +38,10 @@ def test_address_and_interface_exclude_each_other() -> None:
         listening_address("a", "127.0.0.1", "lo")
 
 
-@pytest.mark.parametrize("address", ["", "*", "0.0.0.0", "0", "::", "[::]"])
+@pytest.mark.parametrize(
+    "address",
+    ["", "*", "0.0.0.0", "0", "::", "[::]", "0::0", "::ffff:0.0.0.0", "[::ffff:0:0]"],
+)
 def test_an_address_of_all_interfaces_is_refused_for_others_cannot_use_it(address: str) -> None:
     with pytest.raises(ConfigError, match=r"the one address.* at which other nodes"):
         listening_address("a", address, None)
@@ -61,8 +64,18 @@ def test_a_name_becomes_the_number_that_others_can_use() -> None:
     assert "::1" == listening_address("a", "[::1]", None) == resolve("::1")
 
 
+def test_a_link_local_address_keeps_the_interface_that_leads_to_it() -> None:
+    assert "fe80::1%lo" == resolve("fe80::1%lo") == listening_address("a", "[fe80::1%lo]", None)
+
+
+def test_a_link_local_address_without_its_interface_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"name the interface.* as in fe80::1%eth0"):
+        listening_address("a", "fe80::1", None)
+
+
 def test_the_address_towards_a_host_is_the_one_that_it_sees() -> None:
     assert "127.0.0.1" == address_towards("127.0.0.1", 9)
+    assert "::1" == address_towards("::1", 9)
     with pytest.raises(socket.gaierror):
         address_towards("nosuch.invalid", 9)
 

@@ -41,7 +41,8 @@ CHUNK_NBYTES = 2 << 20
 AHEAD = 4
 """How many requests of a batch, or parts of an object, are on their way at once."""
 
-_matches = re.compile(r"[A-Za-z0-9_-]{8}(@[\[\]A-Za-z0-9.:-]{3,255})?").fullmatch
+# With % and _, as in fe80::1%eth_0.
+_matches = re.compile(r"[A-Za-z0-9_-]{8}(@[\[\]A-Za-z0-9.:%_-]{3,255})?").fullmatch
 _MAGIC = b"PXZ\x93"
 _PREFIX = _MAGIC + bytes([PROTOCOL])
 _REQUEST = struct.Struct("<5sBBxIQQd")

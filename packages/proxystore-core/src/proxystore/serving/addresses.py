@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import ipaddress
 import socket
 import struct
+from typing import Any
 
 from proxystore.errors import ConfigError
 
@@ -18,7 +20,7 @@ __all__ = [
 ]
 
 _SIOCGIFADDR = 0x8915
-_EVERYWHERE = frozenset({"", "*", "0.0.0.0", "::"})  # noqa: S104 - to refuse it
+_EVERYWHERE = frozenset({"", "*"})
 
 
 def listening_address(connector: str, address: str | None, interface: str | None) -> str | None:
@@ -31,7 +33,8 @@ def listening_address(connector: str, address: str | None, interface: str | None
 
     Raises:
         ConfigError: Both are given; ``address`` does not resolve, or is that of all
-            interfaces, which others cannot use; there is no such interface.
+            interfaces, which others cannot use, or one of a link without the interface
+            to it; there is no such interface.
     """
     if address is not None and interface is not None:
         asked = f"address={address!r} and interface={interface!r} of connector {connector!r}"
@@ -45,13 +48,17 @@ def listening_address(connector: str, address: str | None, interface: str | None
 
 
 def _numeric(connector: str, address: str) -> str:
+    if address in _EVERYWHERE:
+        raise _of_all_interfaces(connector, address)
     try:
-        numeric = address if address in _EVERYWHERE else resolve(address.strip("[]"))
+        numeric = resolve(address.strip("[]"))
     except OSError as error:
         found = f"it does not resolve here ({error.strerror})"
         raise ConfigError(_option("address", address, connector), found) from error
-    if numeric in _EVERYWHERE:
-        found = "it takes the one address, or interface=, at which other nodes reach this one"
+    if _is_unspecified(numeric):
+        raise _of_all_interfaces(connector, address)
+    if _lacks_interface(numeric):
+        found = f"it is one of each link: name the interface of yours too, as in {numeric}%eth0"
         raise ConfigError(_option("address", address, connector), found)
     return numeric
 
@@ -80,27 +87,38 @@ def address_towards(host: str, port: int) -> str:
     Raises:
         OSError: ``host`` does not resolve, or there is no way there.
     """
-    numeric = resolve(host)
-    family = socket.AF_INET6 if ":" in numeric else socket.AF_INET
+    family, address = _resolved(host, port)
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         # A datagram socket only looks up the route.
-        probe.connect((numeric, port))
-        return str(probe.getsockname()[0])
+        probe.connect(address)
+        return _text_of(probe.getsockname())
 
 
 def resolve(host: str) -> str:
     """The numeric address of ``host``, IPv4 if it has one.
 
+    One of a single link keeps its interface, as in ``fe80::1%eth0``.
     Blocks for as long as the resolver of this node takes.
 
     Raises:
         OSError: There is no such host.
     """
+    return _text_of(_resolved(host, 0)[1])
+
+
+# Any: an address of IPv6 has four parts, one of IPv4 two.
+def _resolved(host: str, port: int) -> tuple[int, tuple[Any, ...]]:
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except UnicodeError as error:
         raise OSError(socket.EAI_NONAME, "no host can have that name") from error
-    return str(min(found, key=lambda each: each[0] != socket.AF_INET)[4][0])
+    family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
+    return family, address
+
+
+def _text_of(address: tuple[Any, ...]) -> str:
+    # Its first part alone would be without the interface that a link-local address is reached by.
+    return socket.getnameinfo(address, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]
 
 
 def split_address(text: str) -> tuple[str, int]:
@@ -120,6 +138,25 @@ def split_address(text: str) -> tuple[str, int]:
 def join_address(host: str, port: int | str) -> str:
     """``host:port``, which `split_address` splits; a host of IPv6 is bracketed."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _is_unspecified(numeric: str) -> bool:
+    parsed = ipaddress.ip_address(numeric)
+    # One of IPv4 written as IPv6, such as ::ffff:0.0.0.0, is listened on as the former.
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return (mapped or parsed).is_unspecified
+
+
+def _lacks_interface(numeric: str) -> bool:
+    parsed = ipaddress.ip_address(numeric)
+    if not isinstance(parsed, ipaddress.IPv6Address):
+        return False
+    return parsed.is_link_local and parsed.scope_id is None
+
+
+def _of_all_interfaces(connector: str, address: str) -> ConfigError:
+    found = "it takes the one address, or interface=, at which other nodes reach this one"
+    return ConfigError(_option("address", address, connector), found)
 
 
 def _option(name: str, value: object, connector: str) -> str:
