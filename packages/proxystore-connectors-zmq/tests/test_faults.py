@@ -44,7 +44,7 @@ def test_objects_of_a_killed_process_are_gone_and_not_merely_absent(
     for restarted in (False, True):
         for key in (put, made):
             for call in (connector.get, connector.exists, connector.wait, connector.generation):
-                with pytest.raises(MediumGoneError, match=r"ended.* with it"):
+                with pytest.raises(MediumGoneError, match=r"ended.* with it.*Store them again"):
                     call(key)
             connector.evict(key)
         with pytest.raises(MediumGoneError, match=r"ended.* with it"):
@@ -53,6 +53,29 @@ def test_objects_of_a_killed_process_are_gone_and_not_merely_absent(
             connector.put(b"so that another process is started")
     assert made != connector.new_key("lost")
     connector.set(connector.new_key("lost"), b"anew")
+
+
+def test_objects_of_a_store_that_was_closed_are_gone_and_say_to_keep_it_open() -> None:
+    with ZMQConnector() as owner:
+        key = owner.put(b"x")
+        used = ZMQConnector.from_config(owner.config())
+        assert used.exists(key)
+    with used, ZMQConnector.from_config(used.config()) as fresh:
+        for each in (used, fresh):
+            with pytest.raises(MediumGoneError, match=r"ended.* Keep the store"):
+                each.get(key)
+
+
+def test_keys_of_a_killed_process_say_on_other_nodes_to_store_them_again(
+    networked: ZMQConnector, far: ZMQConnector, process_of: Find
+) -> None:
+    lost = networked.put(b"lost")
+    os.kill(process_of(networked).pid, signal.SIGKILL)
+    networked.put(b"so that another process is started")
+    config = networked.config()
+    there = lost._replace(where=f"{lost.where.partition('@')[0]}@{config['home']}")
+    with pytest.raises(MediumGoneError, match=r"in its place.* Store them again"):
+        far.get(there)
 
 
 def test_a_killed_process_is_replaced_by_the_next_put(

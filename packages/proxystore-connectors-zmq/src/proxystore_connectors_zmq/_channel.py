@@ -50,6 +50,8 @@ class Endpoint(NamedTuple):
     """For connections between nodes."""
     is_served: Callable[[], bool] = _never
     """Whether the process is known to live, so that who does not get in can come again."""
+    is_owned: Callable[[], bool] = _never
+    """Whether the owner lives, as far as is known, so that another process takes its place."""
 
 
 class LostError(ConnectionError):

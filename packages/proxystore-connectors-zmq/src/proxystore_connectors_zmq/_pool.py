@@ -12,6 +12,7 @@ import zmq
 
 from proxystore.errors import ConnectorUnavailableError, MediumGoneError
 from proxystore_connectors_zmq._channel import Channel, Endpoint, LostError
+from proxystore_connectors_zmq._gone import gone
 from proxystore_connectors_zmq._wire import Op, Reply, Request, Status, is_where
 
 __all__ = ["CROWD_SECONDS", "Pool"]
@@ -21,6 +22,7 @@ T = TypeVar("T")
 CROWD_SECONDS = 0.01
 """After which who found no place at a process tries again."""
 _MAX_IDLE = 32
+_ENDED = "it has ended, and its objects with it"
 
 
 class Pool:
@@ -122,9 +124,7 @@ class Pool:
         channel.send(Request(Op.HELLO, number, self._endpoint.name))
         reply = channel.receive(number)
         if reply.status is not Status.OK:
-            raise self._ended(
-                "it has ended, and its objects with it: another store process is in its place"
-            )
+            raise self._ended(f"{_ENDED}: another store process is in its place")
         where = str(reply.data, "ascii", "replace")
         if not is_where(where):
             raise self.unavailable("it does not say where it is")
@@ -138,7 +138,7 @@ class Pool:
     def gone(self, error: LostError) -> ConnectorUnavailableError:
         """What it means that a connection was lost, and so was another one."""
         if self._endpoint.keys is None:
-            return self._ended("it has ended, and its objects with it")
+            return self._ended(_ENDED)
         if error.refused:
             return self.unavailable(
                 "it refused the connection, or something else listens there",
@@ -150,11 +150,7 @@ class Pool:
         )
 
     def _ended(self, found: str) -> MediumGoneError:
-        return MediumGoneError(
-            self._endpoint.where,
-            found,
-            "Keep the store that made it open until every proxy of it has been used.",
-        )
+        return gone(self._endpoint.where, found, is_owned=self._endpoint.is_owned())
 
     def unavailable(
         self, found: str, advice: str = "Ask again; if that does not help, make a new store."

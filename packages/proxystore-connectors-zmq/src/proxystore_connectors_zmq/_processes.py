@@ -29,6 +29,7 @@ from proxystore_connectors_zmq._address import Address
 from proxystore_connectors_zmq._channel import Endpoint
 from proxystore_connectors_zmq._client import Client
 from proxystore_connectors_zmq._curve import Keys
+from proxystore_connectors_zmq._gone import gone
 from proxystore_connectors_zmq._options import Options, command
 from proxystore_connectors_zmq._wire import PROTOCOL, where_of
 
@@ -158,12 +159,19 @@ class Processes:
         socket = self.place.file(instance)
         if where != _HOME and os.path.exists(socket):
             is_served = partial(_is_served, self.place, socket)
-            return Endpoint(f"ipc://{socket}", repr(self.place), is_served=is_served)
-        if where == _HOME:
+            return Endpoint(
+                f"ipc://{socket}", repr(self.place), is_served=is_served, is_owned=self._is_owned
+            )
+        is_home = where == _HOME
+        if is_home:
             instance, address = self.place.namespace, self.address.home or ""
         if address:
             title = f"{self.place!r} at {address}"
-            return Endpoint(f"tcp://{_numeric(address)}", title, instance, self._keys(title))
+            keys = self._keys(title)
+            # If the home is not there, neither is its owner.
+            return Endpoint(
+                f"tcp://{_numeric(address)}", title, instance, keys, is_owned=lambda: not is_home
+            )
         self._require_node()
         raise self._gone("the store process that it was in has ended, and its objects with it")
 
@@ -205,11 +213,11 @@ class Processes:
             raise ObjectOnOtherHostError(f"the memory of {self.place!r}", node, str(this_node()))
 
     def _gone(self, found: str) -> MediumGoneError:
-        return MediumGoneError(
-            f"{self.place!r} on host {this_node().host!r}",
-            found,
-            "Keep the store that made it open until every proxy of it has been used.",
-        )
+        where = f"{self.place!r} on host {this_node().host!r}"
+        return gone(where, found, is_owned=self._is_owned())
+
+    def _is_owned(self) -> bool:
+        return self.place.owner() is Owner.LIVES
 
 
 def _is_served(place: Place, socket: str) -> bool:
