@@ -105,6 +105,48 @@ def test_on_the_owners_node_a_url_without_its_node_means_the_owner(
     assert networked.get(key) == b"here"
 
 
+@pytest.fixture
+def container(networked: UCXConnector, remote: Remote) -> UCXConnector:
+    """As a container of the owner's node would have it, with a runtime directory of its own."""
+    return remote(node=networked.config()["node"])
+
+
+def test_on_the_owners_node_another_runtime_directory_uses_the_network(
+    networked: UCXConnector, container: UCXConnector
+) -> None:
+    near = networked.put(bytes(LARGE))
+    assert bytes(container.get(near) or b"") == bytes(LARGE)
+    assert container.new_key("x") == networked.new_key("x")
+    far = container.put(b"far")
+    assert "@127.0.0.1:" in far.where
+    assert networked.get(far) == b"far"
+
+
+@pytest.mark.parametrize("has_used_it", [False, True])
+def test_on_the_owners_node_nothing_is_put_once_the_owner_has_closed(
+    networked: UCXConnector, opened: Callable[..., UCXConnector], has_used_it: bool
+) -> None:
+    other = opened(UCXConnector.from_url(networked.url))
+    key = other.put(b"x") if has_used_it else networked.put(b"x")
+    networked.close()
+    with pytest.raises(ConnectorUnavailableError, match=r"owner|at 127\.0\.0\.1:") as caught:
+        other.get(key)
+    assert "Store them again" not in str(caught.value)
+    for use in (lambda: other.put(b"lost"), other.new_key):
+        with pytest.raises(ConnectorUnavailableError, match=r"at 127\.0\.0\.1:"):
+            use()
+
+
+def test_on_another_node_nothing_is_put_once_the_owner_has_closed(
+    networked: UCXConnector, remote: Remote
+) -> None:
+    networked.put(b"x")
+    other = remote()
+    networked.close()
+    with pytest.raises(ConnectorUnavailableError, match=r"at 127\.0\.0\.1:"):
+        other.put(b"lost")
+
+
 def test_where_nobody_listens_the_error_names_host_and_port(
     remote: Remote, networked: UCXConnector
 ) -> None:

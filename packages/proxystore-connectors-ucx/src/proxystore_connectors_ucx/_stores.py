@@ -106,9 +106,7 @@ class Stores:
             with suppress(MediumGoneError):
                 self.at(where).ask(lambda connection: connection.ask(_HELLO), repeatable=True)
                 return where
-        sock, where = connect_remote(self.options, self._home_address(), self.options.timeout)
-        sock.close()
-        self._home = where
+        self._home = where = self._meet_home()
         return where
 
     def start(self, listen: str | None = None) -> Announcement:
@@ -125,9 +123,10 @@ class Stores:
             SecretNotFoundError: There is no secret on this node.
         """
         if not self._is_home():
-            self._home_address()
+            # Without that one it would end, with what was stored meanwhile.
+            self._meet_home()
         elif self._place.owner() is Owner.GONE:
-            raise self._gone()
+            raise self._closed_by_owner()
         settings = Settings(self.options, listen or self._listen())
         if settings.listen is not None:
             # Here, where the user sees what is wrong with it, and not in a log.
@@ -150,11 +149,12 @@ class Stores:
     # --- Which one, and how to get there --------------------------------------
 
     def _is_home(self) -> bool:
-        """Whether the owner's node is this one."""
+        """Whether the owner's store process is found in the directory, and not over the network."""
         node = self.options.node
-        if node is None:
-            return self._place.owner() is not Owner.GONE
-        return Node.parse(node).is_here()
+        if node is not None and not Node.parse(node).is_here():
+            return False
+        # A container of its node may have another directory, where no owner ever was.
+        return self.options.address is None or self._place.owner() is not Owner.GONE
 
     def _is_up(self, where: str) -> bool:
         """Whether a process on this node has neither died nor another one taken its place."""
@@ -165,6 +165,12 @@ class Stores:
             where = f"the memory of store process {self._place.namespace!r}"
             raise ObjectOnOtherHostError(where, str(self.options.node), str(this_node()))
         return self.options.address
+
+    def _meet_home(self) -> str:
+        """The store process of the owner's node, as keys say, which is asked."""
+        sock, where = connect_remote(self.options, self._home_address(), self.options.timeout)
+        sock.close()
+        return where
 
     def _socket(self, where: Where) -> str:
         return self._place.file(where.instance)
@@ -177,7 +183,7 @@ class Stores:
                 repr(self._place), lambda: self._dialled_here(where), lambda _: route, timeout
             )
         if not where.address and self._is_home():
-            raise self._gone()
+            raise self._gone(where)
         address = where.address or self._home_address()
         return Client(
             f"{self._place!r} at {address}",
@@ -203,7 +209,7 @@ class Stores:
             raise ConnectorUnavailableError(repr(self._place), found, advice) from exc
         except (FileNotFoundError, ConnectionRefusedError) as exc:
             self._forget(where)
-            raise self._gone() from exc
+            raise self._gone(where) from exc
 
     def _forget(self, where: Where) -> None:
         """Ask anew which process there is in place of the one at ``where``, which is gone."""
@@ -229,9 +235,13 @@ class Stores:
         with suppress(OSError), connect_local(self._place.file(found.instance), _LEAVE_S) as sock:
             Link(sock).send(Frame(Code.LEAVE))
 
-    def _gone(self) -> MediumGoneError:
-        if self._is_home() and self._place.owner() is Owner.GONE:
-            found = "its owner has closed it, or has ended"
-            advice = "Make a new store, and keep it open until every proxy of it has been used."
-            return MediumGoneError(repr(self._place), found, advice)
+    def _gone(self, where: Where) -> MediumGoneError:
+        # Those of other nodes have no owner beside them.
+        if not where.address and self._place.owner() is Owner.GONE:
+            return self._closed_by_owner()
         return MediumGoneError(repr(self._place), *DIED)
+
+    def _closed_by_owner(self) -> MediumGoneError:
+        found = "its owner has closed it, or has ended"
+        advice = "Make a new store, and keep it open until every proxy of it has been used."
+        return MediumGoneError(repr(self._place), found, advice)
