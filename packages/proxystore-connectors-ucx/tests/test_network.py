@@ -6,14 +6,17 @@ import contextlib
 import os
 import select
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from proxystore.errors import ConnectorUnavailableError, SecretNotFoundError
+from proxystore.errors import ConfigError, ConnectorUnavailableError, SecretNotFoundError
 from proxystore.serving import Place
 from proxystore_connectors_ucx import UCXConnector
 
@@ -103,6 +106,71 @@ def test_on_the_owners_node_a_url_without_its_node_means_the_owner(
     key = other.put(b"here")
     assert key.where == networked.put(b"x").where
     assert networked.get(key) == b"here"
+
+
+NO_WAY = [
+    {"transports": "nonsense"},
+    {"devices": "mlx9_9:1"},
+    {"transports": "tcp", "devices": "no0"},
+]
+
+
+@pytest.mark.parametrize("options", NO_WAY, ids=str)
+def test_an_owner_is_told_of_ways_that_this_node_has_not(options: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=", ".join(f"{k}={v!r}" for k, v in options.items())):
+        UCXConnector(port=0, namespace="n", **options)  # type: ignore[arg-type]
+    assert not os.path.exists(Place("ucx", "n").path)
+
+
+@pytest.mark.parametrize("options", [*NO_WAY, {"transports": "self"}], ids=str)
+def test_another_node_is_told_at_once_of_ways_that_it_has_not(
+    networked: UCXConnector, remote: Remote, options: dict[str, str]
+) -> None:
+    key = networked.put(bytes(LARGE))
+    other = remote(**options, timeout=60.0)
+    started = time.monotonic()
+    with pytest.raises(ConnectorUnavailableError, match="|".join(options)):
+        other.get(key)
+    assert time.monotonic() - started < 30
+
+
+def test_who_asks_is_told_at_once_of_ways_that_the_store_process_has_not(
+    networked: UCXConnector, remote: Remote
+) -> None:
+    key = networked.put(bytes(LARGE))
+    started = time.monotonic()
+    with pytest.raises(ConnectorUnavailableError, match=r"the store process.*transports='tcp'"):
+        remote(transports="sm", timeout=60.0).get(key)
+    assert time.monotonic() - started < 30
+
+
+NOISY = """
+import sys
+from proxystore.errors import ProxyStoreError
+from proxystore_connectors_ucx import UCXConnector
+try:
+    UCXConnector(port=0, transports="nonsense")
+except ProxyStoreError as exc:
+    print(exc)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", [None, "warn"])
+def test_ucx_itself_says_nothing_unless_told(runtime: str, level: str | None) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("UCX_")}
+    if level is not None:
+        environment["UCX_LOG_LEVEL"] = level
+    done = subprocess.run(
+        [sys.executable, "-c", NOISY],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "transports='nonsense'" in done.stdout
+    assert (level is not None) == ("ucp_context" in done.stdout + done.stderr)
 
 
 @pytest.fixture

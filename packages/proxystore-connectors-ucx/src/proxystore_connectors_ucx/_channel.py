@@ -21,11 +21,20 @@ from proxystore.host.forks import remake_in_child
 from proxystore_connectors_ucx._device import DeviceMemory, Piece
 from proxystore_connectors_ucx._route import Route
 
-__all__ = ["Channel", "ChannelError", "ChannelTimeoutError", "check_installed", "contexts"]
+__all__ = [
+    "Channel",
+    "ChannelError",
+    "ChannelTimeoutError",
+    "NoWayError",
+    "check_installed",
+    "check_way",
+    "contexts",
+]
 
 _CLOSE_NS = 100_000_000
 _CHUNK_NBYTES = 1 << 24
 _GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR
+_LOG_LEVEL = "UCX_LOG_LEVEL"
 _INSTALL = "Run: pip install ucxx-cu12 (it needs Linux, and no GPU)."
 
 
@@ -35,6 +44,10 @@ class ChannelError(Exception):
 
 class ChannelTimeoutError(ChannelError, TimeoutError):
     """The other side did not move on for too long."""
+
+
+class NoWayError(ChannelError):
+    """There is nothing by which UCX could go, nor will there be if it is asked again."""
 
 
 def check_installed() -> None:
@@ -51,7 +64,8 @@ def _load_ucx() -> tuple[ModuleType, type]:
     # Of what ucxx sets in the environment, its UCX warns in every process that inherits it.
     os.environ.setdefault("UCX_WARN_UNUSED_ENV_VARS", "n")
     try:
-        import ucxx  # type: ignore[import-untyped,import-not-found,unused-ignore]
+        with _quiet():
+            import ucxx  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
         # Every call of the core API takes an Array, which is published nowhere else.
         array = importlib.import_module("ucxx._lib.arr").Array
@@ -59,6 +73,35 @@ def _load_ucx() -> tuple[ModuleType, type]:
         found = f"package ucxx cannot be loaded ({exc})"
         raise ConnectorUnavailableError("UCX", found, _INSTALL) from exc
     return ucxx.libucxx, array
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Have UCX not log what is raised as well, unless told; it reads that as it is loaded."""
+    if _LOG_LEVEL in os.environ:
+        yield
+        return
+    os.environ[_LOG_LEVEL] = "fatal"
+    try:
+        yield
+    finally:
+        # It is not for the processes that this one starts.
+        os.environ.pop(_LOG_LEVEL, None)
+
+
+# Any: UCX has no types.
+@contextlib.contextmanager
+def _told(api: Any, route: Route | None = None) -> Iterator[None]:
+    """What UCX raises, as `ChannelError`; as `NoWayError` if it is in vain to set up ``route``."""
+    try:
+        yield
+    except ChannelError:
+        raise
+    except (api.UCXError, RuntimeError, ValueError, MemoryError, OSError) as exc:
+        in_vain = (api.UCXNoDeviceError, api.UCXNoElemError, api.UCXUnreachableError)
+        if route is not None and isinstance(exc, in_vain):
+            raise NoWayError(f"UCX finds no way by {route} ({exc})") from exc
+        raise ChannelError(f"UCX says {type(exc).__name__}: {exc}") from exc
 
 
 class _Contexts:
@@ -88,6 +131,18 @@ class _Contexts:
 contexts = _Contexts()
 
 
+def check_way(route: Route) -> None:
+    """Return if UCX can be set up for ``route`` on this node. Loads it.
+
+    Raises:
+        ConnectorUnavailableError: UCX is not installed, or cannot be loaded.
+        ChannelError: As `Channel`.
+    """
+    api, _ = _load_ucx()
+    with _told(api, route):
+        contexts.get(route)
+
+
 def immortalise(thing: object) -> None:
     """Keep ``thing`` for ever: in a forked child, what frees it would speak for the parent."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
@@ -102,12 +157,14 @@ class Channel:
 
     Raises:
         ConnectorUnavailableError: UCX is not installed, or cannot be loaded.
+        NoWayError: This node has nothing of what ``route`` names.
         ChannelError: UCX does not start.
     """
 
     def __init__(self, sock: socket.socket, route: Route) -> None:
         self._api, self._array = _load_ucx()
-        with self._told():
+        self._route = route
+        with _told(self._api, route):
             self._worker = self._api.UCXWorker(contexts.get(route))
             self._worker.init_blocking_progress_mode()
         self._endpoint: Any = None
@@ -131,9 +188,10 @@ class Channel:
                 send into the buffers of this one.
 
         Raises:
-            ChannelError: UCX found no way.
+            NoWayError: Nothing that both sides may use leads there.
+            ChannelError: UCX failed.
         """
-        with self._told():
+        with _told(self._api, self._route):
             peer = self._api.UCXAddress.create_from_buffer(address)
             self._endpoint = self._worker.create_endpoint_from_worker_address(
                 peer, endpoint_error_handling=True
@@ -177,19 +235,9 @@ class Channel:
         immortalise(self._endpoint)
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        """What UCX raises, as `ChannelError`."""
-        try:
-            yield
-        except ChannelError:
-            raise
-        except (self._api.UCXError, RuntimeError, ValueError, MemoryError, OSError) as exc:
-            raise ChannelError(f"UCX says {type(exc).__name__}: {exc}") from exc
-
-    @contextlib.contextmanager
     def _move(self, pieces: Sequence[Piece]) -> Iterator[Iterable[Any]]:
         self._moving = pieces
-        with self._told():
+        with _told(self._api):
             yield map(self._array, _chunks(pieces))
         self._moving = ()
 

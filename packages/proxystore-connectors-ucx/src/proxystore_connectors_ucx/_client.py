@@ -13,7 +13,7 @@ from contextlib import suppress
 from proxystore.errors import ClosedError, ConnectorUnavailableError
 from proxystore.host.forks import remake_in_child
 from proxystore.payload import BytesLike
-from proxystore_connectors_ucx._channel import Channel, ChannelError
+from proxystore_connectors_ucx._channel import Channel, ChannelError, NoWayError
 from proxystore_connectors_ucx._device import Piece
 from proxystore_connectors_ucx._dial import explained
 from proxystore_connectors_ucx._options import LONGEST_S
@@ -125,7 +125,8 @@ class Connection:
                 answer = self._link.receive()
                 self.sock.settimeout(self._timeout)
             if answer.code is not Code.DONE:
-                raise ChannelError(bytes(answer.body).decode("utf-8", "replace"))
+                said = bytes(answer.body).decode("utf-8", "replace")
+                raise NoWayError(f"the store process says: {said}")
             channel.connect(checked_address(answer.body), int.from_bytes(tag, "little"))
             self._channel = channel
         return self._channel
@@ -186,7 +187,7 @@ class Client:
                 self._drop(connection)
                 if self._closed:
                     raise ClosedError(self._where) from exc
-                lost = not isinstance(exc, (TimeoutError, WireError))
+                lost = not isinstance(exc, (TimeoutError, WireError, NoWayError))
                 if not (repeatable and lost and time.monotonic() < deadline):
                     found = explained(exc, self._timeout)
                     raise ConnectorUnavailableError(self._where, found, _advice(exc)) from exc
@@ -254,4 +255,9 @@ class Client:
 def _advice(exc: Exception) -> str:
     if isinstance(exc, OtherVersionError):
         return "Install one version of proxystore-connectors-ucx for all processes of a namespace."
+    if isinstance(exc, NoWayError):
+        return (
+            "Give transports= and devices= that both sides have, or none. UCX names those of a "
+            "node with UCX_LOG_LEVEL=warn in the environment."
+        )
     return "Try again; if its process has ended, its objects are lost."

@@ -16,6 +16,7 @@ from proxystore.connectors.options import check_range, checked_ttl
 from proxystore.errors import (
     ClosedError,
     ConfigError,
+    ConnectorUnavailableError,
     KeyAlreadySetError,
     KeyNotSetError,
     MediumFullError,
@@ -26,14 +27,15 @@ from proxystore.host.node import this_node
 from proxystore.payload import BytesLike, Payload
 from proxystore.secrets import generate_secret
 from proxystore.serving import Place
-from proxystore.serving.addresses import join_address, listening_address
-from proxystore_connectors_ucx._channel import check_installed
+from proxystore.serving.addresses import join_address, listening_address, split_address
+from proxystore_connectors_ucx._channel import ChannelError, NoWayError, check_installed, check_way
 from proxystore_connectors_ucx._client import Connection
 from proxystore_connectors_ucx._device import DeviceArray, DeviceMemory, Piece
 from proxystore_connectors_ucx._key import UCXKey, checked
 from proxystore_connectors_ucx._memory import pieces_of
 from proxystore_connectors_ucx._network import LOOPBACK
 from proxystore_connectors_ucx._options import TIMEOUT_S, Options
+from proxystore_connectors_ucx._route import Route, Side
 from proxystore_connectors_ucx._stores import Stores
 from proxystore_connectors_ucx._wire import INLINE_NBYTES, WHOLE, Code, Frame
 
@@ -65,7 +67,7 @@ class UCXConnector(Connector[UCXKey]):
 
     Args:
         port: TCP port for connections from other nodes; `None` takes a free one.
-        address: Address of this node on which to accept them.
+        address: IPv4 address of this node on which to accept them.
         interface: Network interface on which to accept them, here and on other nodes.
         namespace: 1 to 40 characters of ``[A-Za-z0-9_-]``. The default is a fresh one.
         max_nbytes: Bytes of objects that each node may hold. The default is a
@@ -79,7 +81,7 @@ class UCXConnector(Connector[UCXKey]):
         adopt: Own a namespace that its owner left with ``close(clear=False)``.
 
     Raises:
-        ConfigError: An option has an impossible value.
+        ConfigError: An option has an impossible value, or names what this node has not.
         ConnectorUnavailableError: UCX is not installed, or the process does not start.
     """
 
@@ -126,6 +128,7 @@ class UCXConnector(Connector[UCXKey]):
 
     def _serve_others(self, listen: str) -> None:
         try:
+            _check_ways(self._stores.options, listen)
             announced = self._stores.start(listen)
         except BaseException:
             self.close()
@@ -337,6 +340,23 @@ def _waiting(timeout: float | None) -> float:
     if not is_number:
         raise ValueError(expected)
     return math.inf if timeout is None else max(0.0, timeout)
+
+
+def _check_ways(options: Options, listen: str) -> None:
+    """Return unless there is nothing on this node of what UCX is told to use between nodes."""
+    # Else there is nothing to mistake, and UCX takes half a second to load.
+    if options.transports or options.devices:
+        network = options.network(split_address(listen)[0])
+        try:
+            check_way(Route(Side.CLIENT, network))
+        except NoWayError as exc:
+            found = (
+                f"this node has nothing of that ({exc.__cause__}); UCX names what it has with "
+                f"UCX_LOG_LEVEL=warn in the environment"
+            )
+            raise ConfigError(f"{network} of connector 'ucx'", found) from exc
+        except ChannelError as exc:
+            raise ConnectorUnavailableError("UCX", str(exc), "Try again.") from exc
 
 
 def _listening(port: int | None, address: str | None, interface: str | None) -> str | None:

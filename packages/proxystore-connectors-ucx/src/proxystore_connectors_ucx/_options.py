@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, Self
@@ -95,13 +94,13 @@ class Options:
             except ValueError as exc:
                 raise _wrong("node", self.node, str(exc)) from exc
 
-    def network(self, sock: socket.socket) -> Network:
-        """How UCX goes between nodes: by the interface of ``sock``, unless told otherwise.
+    def network(self, host: str) -> Network:
+        """How UCX goes between nodes: by the interface of ``host``, unless told otherwise.
 
         Args:
-            sock: A TCP connection to the other node.
+            host: Address of this node in the network that it shares with the other.
         """
-        devices = self.devices or interface_of(sock.getsockname()[0])
+        devices = self.devices or interface_of(host)
         return Network(self.transports, devices)
 
     def at(self, address: str) -> Self:

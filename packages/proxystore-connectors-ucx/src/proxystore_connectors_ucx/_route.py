@@ -5,9 +5,10 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-__all__ = ["SHARED_MEMORY", "Network", "Route", "Side"]
+__all__ = ["Network", "Route", "Side"]
 
-SHARED_MEMORY = "sm"
+# All that lead to other nodes: with that to itself UCX would start where it finds no device.
+_BETWEEN_NODES = "^sm,self"
 _DEVICE_MEMORY = "cuda_copy"
 
 
@@ -27,6 +28,10 @@ class Network:
     devices: str | None = None
     """As UCX takes them in ``UCX_NET_DEVICES``; `None` for all of them."""
 
+    def __str__(self) -> str:
+        given = {"transports": self.transports, "devices": self.devices}
+        return ", ".join(f"{name}={value!r}" for name, value in given.items() if value)
+
 
 @dataclass(frozen=True)
 class Route:
@@ -37,6 +42,11 @@ class Route:
     """How to reach the other node; `None` for shared memory."""
     from_device: bool = False
     """Whether objects are in the memory of a GPU."""
+
+    def __str__(self) -> str:
+        if self.network is None:
+            return "shared memory"
+        return str(self.network) or "any transport"
 
     def settings(self) -> dict[str, str]:
         """This, as a UCX context takes it."""
@@ -52,10 +62,8 @@ class Route:
         return settings
 
     def _transports(self) -> str:
-        if self.network is None:
-            named = "posix,cma"
-        else:
-            named = self.network.transports or f"^{SHARED_MEMORY}"
+        network = self.network
+        named = "posix,cma" if network is None else network.transports or _BETWEEN_NODES
         # What is named with ^ is left out, and all else is in.
         is_missing = self.from_device and not named.startswith("^")
         return f"{named},{_DEVICE_MEMORY}" if is_missing else named

@@ -17,7 +17,7 @@ from proxystore.errors import (
     MediumFullError,
 )
 from proxystore.serving import ObjectTable
-from proxystore_connectors_ucx._channel import Channel, ChannelError
+from proxystore_connectors_ucx._channel import Channel, ChannelError, NoWayError
 from proxystore_connectors_ucx._memory import cut
 from proxystore_connectors_ucx._options import LONGEST_S
 from proxystore_connectors_ucx._pages import Pages
@@ -238,10 +238,10 @@ class Session:
         self._link.send(Frame(Code.GO))
         try:
             channel = Channel(self._sock, self._route)
-        except ConnectorUnavailableError as exc:
+            channel.connect(address, tag)
+        except (ConnectorUnavailableError, NoWayError) as exc:
             return Frame(Code.FAILED, body=str(exc).encode()[:INLINE_NBYTES])
         self._channel = channel
-        channel.connect(address, tag)
         return Frame(Code.DONE, body=pack_address(channel.address))
 
     def _stay(self, question: Frame) -> Frame:

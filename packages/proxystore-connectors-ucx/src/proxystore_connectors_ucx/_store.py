@@ -131,7 +131,8 @@ class StoreProcess:
             return
         finally:
             self._strangers.remove(sock)
-        self._session(sock, Route(Side.STORE, self._options.network(sock))).serve()
+        network = self._options.network(sock.getsockname()[0])
+        self._session(sock, Route(Side.STORE, network)).serve()
 
     def _session(self, sock: socket.socket, route: Route) -> Session:
         return Session(sock, self._table, self._pages, route, self)

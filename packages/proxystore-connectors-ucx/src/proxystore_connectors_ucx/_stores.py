@@ -188,9 +188,12 @@ class Stores:
         return Client(
             f"{self._place!r} at {address}",
             lambda: self._dialled_there(where, address),
-            lambda sock: Route(Side.CLIENT, self.options.network(sock), from_device),
+            lambda sock: self._route(sock, from_device=from_device),
             timeout,
         )
+
+    def _route(self, sock: socket.socket, *, from_device: bool) -> Route:
+        return Route(Side.CLIENT, self.options.network(sock.getsockname()[0]), from_device)
 
     def _dialled_there(self, where: Where, address: str) -> socket.socket:
         options = self.options
