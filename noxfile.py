@@ -28,6 +28,7 @@ LINT_TOOLS = ("ruff==0.17.*", "import-linter==2.*", "deptry==0.25.*", "towncrier
 TYPES_TOOLS = ("nox", "mypy==2.*", "pyright[nodejs]==1.1.*")
 # What deptry cannot know of what it does not see installed.
 MODULES = {"pyzmq": "zmq", "ucxx-cu12": "ucxx"}
+MINIATURES = ("genomes", "wordcount")
 DOCS_TOOLS = ("sphinx==9.*", "furo==2025.12.*", "myst-parser==5.*", "sphinx-copybutton==0.5.*")
 
 # In front, for nox must not meet the shims of versions that are not active.
@@ -197,7 +198,7 @@ def types(session: nox.Session) -> None:
         if not written:
             session.error("No packages/*/typing_tests/*.py: nothing to check.")
         session.run(*mypy, *written)
-        for folder in (ROOT / "ci", ROOT / "ci" / "bench", *ROOT.glob("packages/*/soak")):
+        for folder in _scripts():
             scripts = sorted(str(path) for path in folder.glob("*.py"))
             session.run(*mypy, *scripts, env={"MYPYPATH": str(folder)})
     pyright = ("pyright", "--project", ".pyrightconfig.json", "--pythonpath", _python(session))
@@ -205,6 +206,12 @@ def types(session: nox.Session) -> None:
     session.log(said)
     if "No source files found" in said:
         session.error("pyright found nothing to check, and would call that a success.")
+
+
+def _scripts() -> list[Path]:
+    """Folders of programs that are no part of a package."""
+    beside = (path for name in ("soak", "miniatures") for path in ROOT.glob(f"packages/*/{name}"))
+    return [ROOT / "ci", ROOT / "ci" / "bench", *beside]
 
 
 def _everything() -> list[str]:
@@ -275,6 +282,20 @@ def bench(session: nox.Session) -> None:
     results.mkdir(exist_ok=True)
     arguments = ("--peer", str(peer / "bin/python"), "--out", str(results), *session.posargs)
     session.run("python", "ci/bench/run.py", *arguments)
+
+
+@nox.session(python=OLDEST)
+def miniatures(session: nox.Session) -> None:
+    """Workflows in miniature, with patterns and without, drawn for the docs: `-- [NAME...]`."""
+    package = PACKAGES["proxystore-patterns"]
+    wheels.install(session, package.name, *package.groups["miniatures"])
+    folder, results = package.path / "miniatures", ROOT / "runs" / "miniatures"
+    figures = []
+    for name in session.posargs or MINIATURES:
+        figures.append(str(results / f"{name}.json"))
+        session.run("python", "-I", str(folder / f"{name}.py"), "--out", figures[-1])
+    pictures = ROOT / "docs" / "explanation" / "miniatures"
+    session.run("python", "-I", str(folder / "plots.py"), *figures, "--into", str(pictures))
 
 
 @nox.session(python=OLDEST)

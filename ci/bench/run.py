@@ -13,7 +13,7 @@ from pathlib import Path
 
 from report import as_markdown, write_json
 
-_SUITES = ("core", "proxy", "connectors", "shm")
+_SUITES = ("core", "proxy", "connectors", "shm", "patterns")
 
 
 def main() -> int:

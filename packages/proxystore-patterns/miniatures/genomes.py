@@ -107,6 +107,7 @@ def frequency(carried: NDArray[np.bool_], harmful: Counts, people: Counts) -> Co
 # --- The workflow, and ways to run it ---------------------------------------------
 
 Submit = Callable[..., Any]
+SharedStore = Store[ShmConnector]
 
 
 def workflow(submit: Submit, folder: Path, shape: Shape) -> dict[str, Any]:
@@ -130,17 +131,18 @@ def populations(shape: Shape) -> list[Counts]:
     return np.array_split(np.arange(shape.people), shape.populations)
 
 
-def by_value(pool: Executor, store: Store[Any], startup_s: float) -> tuple[Submit, list[Any]]:
+def by_value(pool: Executor, store: SharedStore, startup_s: float) -> tuple[Submit, list[Any]]:
     """Wait for the inputs of a task, then submit it with them."""
     return _in_stages(pool, startup_s, lambda function: function)
 
 
-def by_proxy(pool: Executor, store: Store[Any], startup_s: float) -> tuple[Submit, list[Any]]:
+def by_proxy(pool: Executor, store: SharedStore, startup_s: float) -> tuple[Submit, list[Any]]:
     """Wait for the inputs of a task, then submit it with proxies of them."""
-    return _in_stages(pool, startup_s, lambda function: partial(_stored, store.url, function))
+    url = store.connector.url
+    return _in_stages(pool, startup_s, lambda function: partial(_stored, url, function))
 
 
-def by_future(pool: Executor, store: Store[Any], startup_s: float) -> tuple[Submit, list[Any]]:
+def by_future(pool: Executor, store: SharedStore, startup_s: float) -> tuple[Submit, list[Any]]:
     """Submit a task at once, with proxies of what its inputs will be."""
     tasks: list[Any] = []
 
@@ -206,7 +208,7 @@ class Genomes(Miniature):
         return _plain(workflow(at_once, self._folder, self._shape))
 
     def run(
-        self, way: str, pool: Executor, store: Store[ShmConnector]
+        self, way: str, pool: Executor, store: SharedStore
     ) -> tuple[Run, dict[str, list[int]]]:
         submit, tasks = self._submits[self.ways.index(way)](pool, store, self._startup_s)
         with Watch(way, store) as watch:

@@ -39,6 +39,8 @@ class Run:
     makespan_s: float = 0.0
     spans: list[Span] = field(default_factory=list)
     memory: list[MemorySample] = field(default_factory=list)
+    left_stored_nbytes: int = 0
+    """Bytes of objects in the store when the last task was over."""
 
     @property
     def peak_private_nbytes(self) -> int:
@@ -49,11 +51,6 @@ class Run:
     def peak_stored_nbytes(self) -> int:
         """The most bytes of objects in the store at once."""
         return max(sample.stored_nbytes for sample in self.memory)
-
-    @property
-    def left_stored_nbytes(self) -> int:
-        """Bytes of objects in the store when the result was there."""
-        return self.memory[-1].stored_nbytes
 
 
 class Watch:

@@ -1,7 +1,7 @@
 """Draws what miniatures measured: `plots.py FIGURES.json ... --into DIRECTORY`.
 
-Each picture is made for a light page and for a dark one: when tasks worked in the first way and
-in the last, and memory over time in each way.
+Each picture is made for a light page and for a dark one: when tasks worked, and memory over
+time, in each way.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Theme(NamedTuple):
     startup: str
     waiting: str
     ways: tuple[str, ...]
-    """Of the lines of memory, the last for the pattern."""
+    """Of the lines of memory, one for each way."""
     stages: tuple[str, ...]
 
 
@@ -37,10 +37,12 @@ class Theme(NamedTuple):
 _STAGES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00")
 _BRIGHT = ("#56b4e9", "#f0b840", "#2fc79a", "#e29bc4", "#ff8040")
 THEMES = {
-    "light": Theme("#202428", "#d8dce0", "#b4bac0", "#e9ecef", ("#7b8086", "#d55e00", "#0b6e6e"),
-                   _STAGES),
-    "dark": Theme("#d6dade", "#3a3f44", "#6a7178", "#2b3035", ("#a0a6ac", "#ff8040", "#5cc8c2"),
-                  _BRIGHT),
+    "light": Theme(
+        "#202428", "#d8dce0", "#a9b0b7", "#e3e7ea", ("#7b8086", "#d55e00", "#0b6e6e"), _STAGES
+    ),
+    "dark": Theme(
+        "#d6dade", "#3a3f44", "#767d85", "#3d444b", ("#a0a6ac", "#ff8040", "#5cc8c2"), _BRIGHT
+    ),
 }
 _WIDTH_IN = 8.0
 _ROW_IN = 0.17
@@ -49,26 +51,26 @@ _ROW_IN = 0.17
 def draw(figures: dict[str, Any], theme: Theme, file: Path) -> None:
     """Draw one miniature into an SVG file."""
     shown = figures["shown"]
-    pair = [shown[0], shown[-1]]
-    rows = [len({span["pid"] for span in run["spans"]}) for run in pair]
-    end = max(run["makespan_s"] for run in shown) * 1.02
-    heights = [max(0.6, _ROW_IN * count) for count in rows] + [1.5, 1.5]
-    figure = Figure((_WIDTH_IN, sum(heights) + 2.4), layout="constrained")
-    axes = figure.subplots(4, 1, sharex=True, height_ratios=heights)
-    for ax, run in zip(axes, pair, strict=False):
+    rows = [len({span["pid"] for span in run["spans"]}) for run in shown]
+    heights = [max(0.45, _ROW_IN * count) for count in rows] + [1.4, 1.4]
+    figure = Figure((_WIDTH_IN, sum(heights) + 0.5 * len(heights)), layout="constrained")
+    axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+    for ax, run in zip(axes, shown, strict=False):
         _draw_tasks(ax, run, _median(figures, run), theme)
-    _draw_memory(axes[2], shown, "stored_nbytes", "objects in\nthe store, MB", theme)
-    _draw_memory(axes[3], shown, "private_nbytes", "private memory\nof processes, MB", theme)
-    axes[3].legend(loc="upper left", frameon=False, ncols=len(shown))
-    axes[3].set_xlabel("seconds since the workflow began")
-    axes[3].set_xlim(0, end)
-    figure.legend(handles=_stage_key(shown, theme), loc="outside upper center", ncols=4,
-                  frameon=False)
+    stored, private = axes[-2:]
+    _draw_memory(stored, shown, "stored_nbytes", "objects in\nthe store, MB", theme)
+    _draw_memory(private, shown, "private_nbytes", "private memory of\nprocesses, MB", theme)
+    # Beside the lines, not among them.
+    stored.legend(loc="lower left", bbox_to_anchor=(0, 0.97), frameon=False, ncols=len(shown))
+    private.set_xlabel("seconds since the workflow began")
+    private.set_xlim(0, max(run["makespan_s"] for run in shown) * 1.02)
+    key = _stage_key(shown, theme)
+    figure.legend(handles=key, loc="outside upper center", ncols=4, frameon=False)
     figure.savefig(file, transparent=True, metadata={"Date": None})
 
 
 def _median(figures: dict[str, Any], run: dict[str, Any]) -> float:
-    return statistics.median(figures["makespans_s"][run["way"]])
+    return float(statistics.median(figures["makespans_s"][run["way"]]))
 
 
 def _stages(run: dict[str, Any]) -> list[str]:
@@ -107,7 +109,7 @@ def _draw_memory(
     ax: Axes, shown: list[dict[str, Any]], field: str, label: str, theme: Theme
 ) -> None:
     column = ("at", "private_nbytes", "stored_nbytes").index(field)
-    for run, colour in zip(shown, (*theme.ways[:len(shown) - 1], theme.ways[-1]), strict=True):
+    for run, colour in zip(shown, theme.ways, strict=True):
         times = [sample[0] for sample in run["memory"]]
         megabytes = [sample[column] / 1e6 for sample in run["memory"]]
         ax.plot(times, megabytes, color=colour, label=run["way"], linewidth=1.8)
@@ -116,7 +118,7 @@ def _draw_memory(
     ax.grid(axis="y", color=theme.grid, linewidth=0.6)
 
 
-def _style(theme: Theme) -> dict[str, Any]:
+def _style(theme: Theme) -> Any:
     names = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
     return {
         **dict.fromkeys(names, theme.text),

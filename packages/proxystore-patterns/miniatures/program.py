@@ -114,13 +114,16 @@ def _run(miniature: Miniature, way: str) -> tuple[Run, Any]:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*_PRELOADED])
     all_there = context.Barrier(miniature.workers)
-    with (
-        Store(miniature.name) as store,
-        ProcessPoolExecutor(miniature.workers, context, all_there.wait, (_START_S,)) as pool,
-    ):
-        # Starts a worker for each, since none of them is done before all are there.
-        list(pool.map(int, range(miniature.workers)))
-        return miniature.run(way, pool, store)
+    with Store(miniature.name) as store:
+        with ProcessPoolExecutor(
+            miniature.workers, context, all_there.wait, (_START_S,)
+        ) as pool:
+            # Starts a worker for each, since none of them is done before all are there.
+            list(pool.map(int, range(miniature.workers)))
+            run, result = miniature.run(way, pool, store)
+        # Not before: a worker lets arguments go after it has sent the result.
+        run.left_stored_nbytes = store.connector.census().nbytes
+        return run, result
 
 
 def _machine(load: float) -> dict[str, Any]:
@@ -152,26 +155,31 @@ def _show(miniature: Miniature, state: str) -> None:
 
 
 def _print(document: dict[str, Any], shown: list[Run]) -> None:
-    machine = document["machine"]
+    machine, makespans = document["machine"], document["makespans_s"]
     print(
-        f"{document['title']}\n{machine['cores']} cores, load {machine['load_before']}, Python "
-        f"{machine['python']}, seed {document['options']['seed']}; all ways gave the right result\n"
+        f"{document['title']}\n{machine['cores']} cores, load {machine['load_before']} before, "
+        f"Python {machine['python']}, seed {document['options']['seed']}; "
+        f"all ways gave the right result\n"
     )
-    headings = ("way", "makespan s", "against first", "peak private MB", "peak stored MB", "left MB")
-    makespans = document["makespans_s"]
     first = statistics.median(makespans[shown[0].way])
-    rows = []
-    for run in shown:
-        each = makespans[run.way]
-        median = statistics.median(each)
-        rows.append((
-            run.way,
-            f"{median:.2f} [{min(each):.2f}, {max(each):.2f}]",
-            f"{100 * (median / first - 1):+.0f} %",
-            *(f"{nbytes / 1e6:.0f}" for nbytes in (
-                run.peak_private_nbytes, run.peak_stored_nbytes, run.left_stored_nbytes
-            )),
-        ))
-    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
-    for row in (headings, *rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+    rows = [_HEADINGS, *(_row(run, makespans[run.way], first) for run in shown)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+
+
+_HEADINGS = (
+    "way", "makespan s", "against first", "peak private MB", "peak stored MB", "left stored MB"
+)
+
+
+def _row(run: Run, makespans: list[float], first: float) -> tuple[str, ...]:
+    median = statistics.median(makespans)
+    memory = (run.peak_private_nbytes, run.peak_stored_nbytes, run.left_stored_nbytes)
+    return (
+        run.way,
+        f"{median:.2f} [{min(makespans):.2f}, {max(makespans):.2f}]",
+        f"{100 * (median / first - 1):+.0f} %",
+        *(f"{nbytes / 1e6:.0f}" for nbytes in memory),
+    )

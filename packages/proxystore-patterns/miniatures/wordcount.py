@@ -91,7 +91,7 @@ def split_and_keep(keep: Callable[[Any], Any], text: Texts, left_out: Words) -> 
 class ByValue:
     """Through the pool."""
 
-    def __init__(self, pool: Executor, store: Store[Any]) -> None:
+    def __init__(self, pool: Executor, store: Store[ShmConnector]) -> None:
         self._pool, self._store = pool, store
 
     def kept(self, value: Any) -> Any:
@@ -104,14 +104,14 @@ class ByValue:
 
     def map(self, task: str, text: Any, left_out: Any) -> Future[tuple[Span, Any]]:
         """Split a text in a task."""
-        return self._pool.submit(*self._mapping(task), text, left_out)
+        return self._pool.submit(self._mapping(task), text, left_out)
 
     def reduce(self, task: str, parts: list[Any]) -> Future[tuple[Span, Any]]:
         """Count words in a task."""
         return self._pool.submit(worked, "reduce", task, 0.0, count, *parts)
 
-    def _mapping(self, task: str) -> tuple[Any, ...]:
-        return worked, "map", task, 0.0, partial(split_and_keep, self.keeper())
+    def _mapping(self, task: str) -> Callable[..., tuple[Span, Any]]:
+        return partial(worked, "map", task, 0.0, partial(split_and_keep, self.keeper()))
 
 
 class ByProxy(ByValue):
@@ -121,7 +121,7 @@ class ByProxy(ByValue):
         return self._store.proxy(value)
 
     def keeper(self) -> Callable[[Any], Any]:
-        return partial(_proxied, self._store.url)
+        return partial(_proxied, self._store.connector.url)
 
 
 class Owned(ByValue):
@@ -131,11 +131,11 @@ class Owned(ByValue):
         return own(self._store, value)
 
     def keeper(self) -> Callable[[Any], Any]:
-        return partial(_owned, self._store.url)
+        return partial(_owned, self._store.connector.url)
 
     def map(self, task: str, text: Any, left_out: Any) -> Future[tuple[Span, Any]]:
         # The task owns the text from now on, and has borrowed the table until it ends.
-        return submit(self._pool.submit, args=(*self._mapping(task), text, borrow(left_out)))
+        return submit(self._pool.submit, args=(self._mapping(task), text, borrow(left_out)))
 
 
 def _as_it_is(value: Any) -> Any:
