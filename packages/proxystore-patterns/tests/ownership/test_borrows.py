@@ -7,7 +7,7 @@ import os
 import pickle
 import signal
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -459,6 +459,22 @@ def test_a_borrow_ends_before_its_future_calls_back(store: Store[Any]) -> None:
         # Nor does the call end another borrow.
         assert del_later == [1]
         del del_later
+
+
+def test_a_task_that_is_over_keeps_no_owner(
+    store: Store[Any], n_objects: Callable[[], int]
+) -> None:
+    proxy = own(store, [1, 2, 3])
+    task: Future[None] = Future()
+    submit(lambda _: task, args=(borrow(proxy),))
+    task.set_result(None)
+
+    gc.disable()
+    try:
+        del proxy
+        assert n_objects() == 0
+    finally:
+        gc.enable()
 
 
 def test_a_task_that_was_refused_leaves_its_borrows(store: Store[Any]) -> None:

@@ -71,8 +71,15 @@ def submit(
     is_over: Any = getattr(future, "done", None)
     for ref in refs:
         _factory(ref).is_over = is_over
+
+    # Any: the future itself, not used.
+    def end(_: Any) -> None:
+        mark_refs_out_of_scope(*refs)
+        # They know the future, which keeps its callbacks: without this a circle keeps their owner.
+        refs.clear()
+
     # The callback keeps them until then.
-    future.add_done_callback(lambda _: mark_refs_out_of_scope(*refs))
+    future.add_done_callback(end)
     return future
 
 
