@@ -59,7 +59,7 @@ class Shape(NamedTuple):
     """In each text."""
 
 
-FULL = Shape(batches=6, texts=4, words=400_000)
+FULL = Shape(batches=6, texts=2, words=400_000)
 TINY = Shape(batches=2, texts=2, words=500)
 
 
