@@ -110,6 +110,8 @@ def _measured(miniature: Miniature, options: argparse.Namespace) -> int:
 
 
 def _run(miniature: Miniature, way: str) -> tuple[Run, Any]:
+    # A core for each task, as schedulers give it. Read by libraries as workers load them.
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     # Not forked from this process: what it has would count for each of them.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*_PRELOADED])
