@@ -1,14 +1,15 @@
-"""Futures and ownership in one table; each part has a module of its own."""
+"""All patterns in one table; each part has a module of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import patterns_executors
 import patterns_futures
 import patterns_ownership
 from report import Row
 
-_PARTS = (patterns_futures, patterns_ownership)
+_PARTS = (patterns_futures, patterns_ownership, patterns_executors)
 
 
 def measure(peer: str) -> Iterator[Row]:
