@@ -29,7 +29,7 @@ class Theme(NamedTuple):
     startup: str
     waiting: str
     ways: tuple[str, ...]
-    """Of the lines of memory, one for each way."""
+    """Of the lines of memory, the last for the pattern."""
     stages: tuple[str, ...]
 
 
@@ -64,7 +64,7 @@ def draw(figures: dict[str, Any], theme: Theme, file: Path) -> None:
     stored.legend(loc="lower left", bbox_to_anchor=(0, 0.97), frameon=False, ncols=len(shown))
     private.set_xlabel("seconds since the workflow began")
     private.set_xlim(0, max(run["makespan_s"] for run in shown) * 1.02)
-    key = _stage_key(shown, theme)
+    key = _stage_key(figures, theme)
     figure.legend(handles=key, loc="outside upper center", ncols=4, frameon=False)
     figure.savefig(file, transparent=True, metadata={"Date": None})
 
@@ -77,10 +77,10 @@ def _stages(run: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(span["stage"] for span in run["spans"]))
 
 
-def _stage_key(shown: list[dict[str, Any]], theme: Theme) -> list[Patch]:
-    stages = zip(_stages(shown[0]), theme.stages, strict=False)
+def _stage_key(figures: dict[str, Any], theme: Theme) -> list[Patch]:
+    stages = zip(_stages(figures["shown"][0]), theme.stages, strict=False)
     key = [Patch(color=colour, label=stage) for stage, colour in stages]
-    if any(span["started"] - span["begun"] > 0.01 for span in shown[0]["spans"]):
+    if figures["options"].get("startup"):
         key.append(Patch(color=theme.startup, label="start-up"))
     key.append(Patch(color=theme.waiting, label="fetches or awaits its input"))
     return key
@@ -109,7 +109,7 @@ def _draw_memory(
     ax: Axes, shown: list[dict[str, Any]], field: str, label: str, theme: Theme
 ) -> None:
     column = ("at", "private_nbytes", "stored_nbytes").index(field)
-    for run, colour in zip(shown, theme.ways, strict=True):
+    for run, colour in zip(shown, (*theme.ways[: len(shown) - 1], theme.ways[-1]), strict=True):
         times = [sample[0] for sample in run["memory"]]
         megabytes = [sample[column] / 1e6 for sample in run["memory"]]
         ax.plot(times, megabytes, color=colour, label=run["way"], linewidth=1.8)
