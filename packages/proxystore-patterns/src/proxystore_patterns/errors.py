@@ -7,7 +7,13 @@ from concurrent.futures import CancelledError, InvalidStateError
 from proxystore.errors import ProxyResolveError, ProxyStoreError
 
 __all__ = [
+    "BadEventError",
     "BaseRefProxyError",
+    "BrokerUnavailableError",
+    "EndOfStreamError",
+    "EventEncodingError",
+    "EventObjectMissingError",
+    "ForbiddenStoreError",
     "FutureAlreadyDoneError",
     "FutureCancelledError",
     "FutureTimeoutError",
@@ -19,11 +25,17 @@ __all__ = [
     "PatternsError",
     "ProducerDiedError",
     "ProducerRaisedError",
+    "ProducersLostError",
     "ReferenceInvalidError",
     "ReferenceMovedError",
     "ReferenceNotOwnedError",
     "ResultTakenError",
     "StillBorrowedError",
+    "StreamCapabilityError",
+    "StreamError",
+    "StreamFullError",
+    "StreamTimeoutError",
+    "TopicClosedError",
 ]
 
 
@@ -283,4 +295,158 @@ class ReferenceMovedError(ReferenceInvalidError):
             what,
             f"it went to {holder}, which opened its pickle first or used it again",
             "A pickle moves it once. Let one task have it, and give others borrow() or clone().",
+        )
+
+
+# --- Streams --------------------------------------------------------------------
+
+
+class StreamError(PatternsError):
+    """Base of the errors about streams and brokers."""
+
+
+class EndOfStreamError(StreamError, EOFError):
+    """The last producer of a topic has ended, and everything was delivered."""
+
+    _facts = ("topic",)
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        super().__init__(
+            f"The stream of topic {topic!r} has ended: its last producer has. "
+            f"Iterate over a StreamConsumer to stop at the end."
+        )
+
+
+class ProducersLostError(StreamError, ConnectionError):
+    """Every producer that is left of a topic died without ending it.
+
+    What was sent before was delivered.
+    """
+
+    _facts = ("topic", "found")
+
+    def __init__(self, topic: str, found: str) -> None:
+        self.topic, self.found = topic, found
+        super().__init__(
+            f"The stream of topic {topic!r} will not end by itself: {found}. What was sent "
+            f"before was delivered; start the producers again, or take this as the end."
+        )
+
+
+class TopicClosedError(StreamError, ValueError):
+    """Something was sent to a topic that this producer has ended."""
+
+    _facts = ("topic",)
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        super().__init__(
+            f"This producer has ended topic {topic!r}, so nothing was sent. Send before "
+            f"close_topics(), or make a new StreamProducer to go on."
+        )
+
+
+class StreamTimeoutError(StreamError, TimeoutError):
+    """Nothing happened on a topic in the time that was given."""
+
+    _facts = ("topic", "asked", "timeout")
+
+    def __init__(self, topic: str, asked: str, timeout: float) -> None:
+        self.topic, self.asked, self.timeout = topic, asked, timeout
+        super().__init__(
+            f"No {asked} on topic {topic!r} within {timeout:g} s. See that the other side "
+            f"runs, or give a longer timeout."
+        )
+
+
+class StreamFullError(StreamTimeoutError):
+    """Consumers did not use what is in flight in time, so nothing more was sent."""
+
+    _facts = ("topic", "bound", "timeout")
+
+    def __init__(self, topic: str, bound: int, timeout: float) -> None:
+        self.bound = bound
+        super().__init__(topic, f"room below {bound} bytes in flight", timeout)
+
+
+class BrokerUnavailableError(StreamError, ConnectionError):
+    """A broker cannot be reached, or refused what was asked.
+
+    Args:
+        where: The broker, as a user would recognise it (host:port).
+        found: What happened, a clause without a full stop.
+        advice: What to do next, a full sentence.
+    """
+
+    _facts = ("where", "found", "advice")
+
+    def __init__(self, where: str, found: str, advice: str) -> None:
+        self.where, self.found, self.advice = where, found, advice
+        super().__init__(f"Cannot use {where}: {found}. {advice}")
+
+
+class StreamCapabilityError(StreamError, TypeError):
+    """A broker was asked for something that it cannot do."""
+
+    _facts = ("asked", "broker", "capability")
+
+    def __init__(self, asked: str, broker: str, capability: str) -> None:
+        self.asked, self.broker, self.capability = asked, broker, capability
+        super().__init__(
+            f"{asked} needs a broker with {capability}, and {broker} has none. The table of "
+            f"brokers in the documentation says which have."
+        )
+
+
+class BadEventError(StreamError, ValueError):
+    """A message of a broker is no event of ours, or was changed on its way."""
+
+    _facts = ("found",)
+
+    def __init__(self, found: str) -> None:
+        self.found = found
+        super().__init__(
+            f"A message is not an event: {found}. It was left out; see who else writes to "
+            f"this topic, and that both sides have versions that know each other."
+        )
+
+
+class EventEncodingError(StreamError, TypeError):
+    """An event would carry something that is not plain."""
+
+    _facts = ("what", "found")
+
+    def __init__(self, what: str, found: str) -> None:
+        self.what, self.found = what, found
+        super().__init__(
+            f"Cannot send {what}: it holds {found}, and events carry only str, int, float, "
+            f"bool, None, bytes, and lists, tuples and dicts of them. Nothing was sent."
+        )
+
+
+class EventObjectMissingError(StreamError, LookupError, ValueError):
+    """An event names an object that is not, or no longer, in its store."""
+
+    _facts = ("topic", "key", "store_name")
+
+    def __init__(self, topic: str, key: str, store_name: str) -> None:
+        self.topic, self.key, self.store_name = topic, key, store_name
+        super().__init__(
+            f"No object under {key} in store {store_name!r}, which an event of topic {topic!r} "
+            f"names. Another consumer used it (send with evict=False if several want it), "
+            f"or its store was closed."
+        )
+
+
+class ForbiddenStoreError(StreamError, PermissionError):
+    """An event names a store that its consumer was told not to use."""
+
+    _facts = ("topic", "address")
+
+    def __init__(self, topic: str, address: str) -> None:
+        self.topic, self.address = topic, address
+        super().__init__(
+            f"An event of topic {topic!r} names a store at {address}, which is none of those "
+            f"that this consumer may use. Add it to stores= if whoever sent the event is trusted."
         )

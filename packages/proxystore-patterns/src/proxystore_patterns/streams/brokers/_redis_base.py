@@ -1,0 +1,155 @@
+"""What publishers and subscribers of a Redis server have in common."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from proxystore.abc import Acknowledgement
+from proxystore_patterns.errors import (
+    EndOfStreamError,
+    ProducersLostError,
+    StreamTimeoutError,
+)
+from proxystore_patterns.streams._contract import BrokerCapability, Delivery, Message
+from proxystore_patterns.streams._events import EndOfStreamEvent, event_to_bytes
+from proxystore_patterns.streams.brokers._census import Census, TopicState
+from proxystore_patterns.streams.brokers._server import RedisServer
+
+__all__ = ["BasePublisher", "BaseSubscriber", "end_marker"]
+
+_LEASE = 30.0
+_RETRY_FOR = 10.0
+# Of one blocking request: shorter than the timeout of a socket.
+_SLICE = 1.0
+
+
+def end_marker(topic: str) -> bytes:
+    """The message that says that a topic is over; the same whoever sends it."""
+    return event_to_bytes(EndOfStreamEvent(topic))
+
+
+class BasePublisher(ABC):
+    """Sends messages by a server. Thread safe.
+
+    Args:
+        hostname: Of the server.
+        port: Of the server.
+        lease: Seconds after which a producer that shows no life counts as lost.
+            A thread renews it, which a computation that holds the interpreter's
+            lock can keep from running.
+        retry_for: Seconds to try again while the server cannot be reached.
+            A message may arrive twice then; consumers leave out the second.
+        options: Of `redis.Redis`, such as ``password`` or ``ssl``.
+    """
+
+    # Any in this class: options of redis-py.
+    def __init__(
+        self,
+        hostname: str,
+        port: int,
+        *,
+        lease: float = _LEASE,
+        retry_for: float = _RETRY_FOR,
+        **options: Any,
+    ) -> None:
+        self._server = RedisServer(hostname, port, retry_for, options)
+        self._census = Census(self._server, lease)
+
+    @property
+    def acknowledges(self) -> Acknowledgement:
+        """By the server's configuration: `DISK` if it syncs each write, `PROCESS` if it
+        appends each, else `MEMORY`. Asks the server."""
+        return self._server.acknowledges()
+
+    def begin(self, topic: str, producer: str, *, producers: int = 1) -> None:
+        self._census.begin(topic, producer, producers)
+
+    @abstractmethod
+    def send_message(self, topic: str, message: bytes) -> None: ...
+
+    def end(self, topic: str, producer: str) -> None:
+        if self._census.end(topic, producer):
+            self.send_message(topic, end_marker(topic))
+
+    def close(self) -> None:
+        self._census.close()
+        self._server.close()
+
+
+class BaseSubscriber(ABC):
+    """Receives the messages of one topic of a server.
+
+    Args:
+        hostname: Of the server.
+        port: Of the server.
+        topic: What to receive.
+        timeout: Most seconds to wait when `next_message` is given no timeout.
+        retry_for: Seconds to try again while the server cannot be reached.
+        options: Of `redis.Redis`.
+    """
+
+    delivery: Delivery = Delivery.ONE
+    capabilities: ClassVar[frozenset[BrokerCapability]] = frozenset(
+        {BrokerCapability.NOTICES_LOSS}
+    )
+
+    # Any in this class: options of redis-py.
+    def __init__(
+        self,
+        hostname: str,
+        port: int,
+        topic: str,
+        *,
+        timeout: float | None = None,
+        retry_for: float = _RETRY_FOR,
+        **options: Any,
+    ) -> None:
+        self._topic, self._timeout = topic, timeout
+        self._server = RedisServer(hostname, port, retry_for, options)
+        self._census = Census(self._server, _LEASE)
+        self._over = False
+
+    @property
+    def topic(self) -> str:
+        return self._topic
+
+    def next_message(self, timeout: float | None = None) -> Message:
+        timeout = self._timeout if timeout is None else timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._over:
+            left = _SLICE if deadline is None else min(_SLICE, deadline - time.monotonic())
+            found = self._receive(max(left, 0.001))
+            if found is not None:
+                return found
+            self._look()
+            if deadline is not None and time.monotonic() >= deadline and not self._over:
+                assert timeout is not None
+                raise StreamTimeoutError(self._topic, "message", timeout)
+        raise EndOfStreamError(self._topic)
+
+    def close(self) -> None:
+        self._server.close()
+
+    @abstractmethod
+    def _receive(self, seconds: float) -> Message | None:
+        """The next message, or `None` after a while or once `_over` is set."""
+
+    def _is_over(self) -> bool:
+        """Whether an end that was received is the end: not one of an earlier run."""
+        return self._census.state(self._topic) in {TopicState.OVER, TopicState.UNKNOWN}
+
+    def _is_drained(self) -> bool:
+        """Whether nothing of the topic is left to receive."""
+        return True
+
+    def _look(self) -> None:
+        """See whether something is left to wait for."""
+        if self._over:
+            return
+        state = self._census.state(self._topic)
+        if state is TopicState.OVER:
+            self._over = self._is_drained()
+        elif state is TopicState.LOST and self._is_drained():
+            raise ProducersLostError(self._topic, "the leases of its last producers ran out")

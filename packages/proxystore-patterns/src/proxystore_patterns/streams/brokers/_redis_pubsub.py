@@ -1,0 +1,74 @@
+"""Channels of a Redis server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+
+from proxystore.abc import Acknowledgement
+from proxystore_patterns.streams._contract import Delivery, Message
+from proxystore_patterns.streams._events import is_end
+from proxystore_patterns.streams.brokers._redis_base import BasePublisher, BaseSubscriber
+
+__all__ = ["RedisPublisher", "RedisSubscriber"]
+
+
+class RedisPublisher(BasePublisher):
+    """Publishes to channels: each message goes to every subscriber that listens just then."""
+
+    @property
+    def acknowledges(self) -> Acknowledgement:
+        """`MEMORY`: a message that nobody listens to is gone."""
+        return Acknowledgement.MEMORY
+
+    def send_message(self, topic: str, message: bytes) -> None:
+        self._server.call(lambda client: client.publish(topic, message))
+
+
+class RedisSubscriber(BaseSubscriber):
+    """Listens to a channel from when it is made.
+
+    What is published while the connection is broken is lost.
+    """
+
+    delivery = Delivery.EACH
+
+    # Any in this class: options of redis-py, which types its answers by unions of all.
+    def __init__(self, hostname: str, port: int, topic: str, **options: Any) -> None:
+        super().__init__(hostname, port, topic, **options)
+        self._channel: Any = None
+        self._server.call(self._listen)
+
+    def close(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+        super().close()
+
+    def _receive(self, seconds: float) -> Message | None:
+        found = self._server.call(lambda client: self._hear(client, seconds))
+        if found is None or found["type"] != "message":
+            return None
+        data: bytes = found["data"]
+        if not is_end(data):
+            return Message(data)
+        self._over = self._is_over()
+        return None
+
+    def _hear(self, client: Any, seconds: float) -> Any:
+        try:
+            if self._channel is None:
+                self._listen(client)
+            return self._channel.get_message(timeout=seconds)
+        except redis.ConnectionError:
+            self._channel = None
+            raise
+
+    def _listen(self, client: Any) -> None:
+        channel = client.pubsub()
+        channel.subscribe(self._topic)
+        # The answer: from here on nothing is missed.
+        while (answer := channel.get_message(timeout=5)) is None or answer["type"] != "subscribe":
+            if answer is None:
+                raise redis.TimeoutError("no answer to SUBSCRIBE")
+        self._channel = channel

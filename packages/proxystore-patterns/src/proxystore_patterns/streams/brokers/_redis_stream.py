@@ -1,0 +1,273 @@
+"""Streams of a Redis server, for readers of their own and for groups."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from uuid import uuid4
+
+import redis
+
+from proxystore_patterns.streams._contract import BrokerCapability, Delivery, Message
+from proxystore_patterns.streams._events import is_end
+from proxystore_patterns.streams.brokers._redis_base import BasePublisher, BaseSubscriber
+
+__all__ = ["RedisGroupSubscriber", "RedisStreamPublisher", "RedisStreamSubscriber"]
+
+_FIELD = b"e"
+_CLAIM_EVERY = 0.25
+
+
+class RedisStreamPublisher(BasePublisher):
+    """Appends messages to a stream for each topic, which keeps them until it is trimmed.
+
+    Args:
+        hostname: Of the server.
+        port: Of the server.
+        maxlen: Messages to keep, some more; the oldest are dropped, read or not.
+            `None` keeps all.
+        options: As for the other publishers.
+    """
+
+    # Any: options of redis-py.
+    def __init__(
+        self, hostname: str, port: int, *, maxlen: int | None = None, **options: Any
+    ) -> None:
+        super().__init__(hostname, port, **options)
+        self._maxlen = maxlen
+
+    def send_message(self, topic: str, message: bytes) -> None:
+        self._server.call(
+            lambda client: client.xadd(topic, {_FIELD: message}, maxlen=self._maxlen)
+        )
+
+
+class RedisStreamSubscriber(BaseSubscriber):
+    """Reads all of a stream, whoever else does.
+
+    Args:
+        hostname: Of the server.
+        port: Of the server.
+        topic: Its name.
+        start: Where to begin: ``"0"`` at its first message, ``"$"`` after its
+            last, or at an offset.
+        options: As for the other subscribers.
+    """
+
+    delivery = Delivery.EACH
+    capabilities = BaseSubscriber.capabilities | {BrokerCapability.REPLAY}
+
+    # Any in this module: redis-py types its answers by unions of all.
+    def __init__(
+        self, hostname: str, port: int, topic: str, *, start: str = "0", **options: Any
+    ) -> None:
+        super().__init__(hostname, port, topic, **options)
+        # Not "$": what comes between two requests would be missed.
+        self._after = self._last() if start == "$" else _before(start)
+
+    def seek(self, offset: str | int) -> None:
+        """As `Replaying.seek`; ``"0"`` is the first message, ``"$"`` the next to come."""
+        self._after = self._last() if offset == "$" else _before(str(offset))
+        self._over = False
+
+    def _receive(self, seconds: float) -> Message | None:
+        milliseconds = max(int(seconds * 1000), 1)
+        found = self._server.call(
+            lambda client: client.xread({self._topic: self._after}, 1, milliseconds)
+        )
+        entry = _entry(found)
+        if entry is None:
+            return None
+        offset, data = entry
+        self._after = offset
+        if not is_end(data):
+            return Message(data, offset)
+        self._over = self._is_over() and self._is_drained()
+        return None
+
+    def _is_drained(self) -> bool:
+        return _number(self._after) >= _number(self._last())
+
+    def _last(self) -> str:
+        def ask(client: Any) -> str:
+            newest = client.xrevrange(self._topic, count=1)
+            return newest[0][0].decode() if newest else "0-0"
+
+        return self._server.call(ask)
+
+
+class RedisGroupSubscriber(BaseSubscriber):
+    """A member of a group, which together gets all of a stream, each message by one member.
+
+    What a member does not acknowledge, because it died or rejected it, another
+    one gets; what was delivered too often goes to the topic `dead_letters`, an
+    ordinary stream. The stream has ended for the group once everything is acknowledged.
+
+    Args:
+        hostname: Of the server.
+        port: Of the server.
+        topic: Name of the stream.
+        group: Name of the group, made if it is not there.
+        consumer: Name of this member, which no other one has; the default is random.
+        start: Where a new group begins; as for `RedisStreamSubscriber`.
+        redeliver_after: Seconds that a member may take for a message.
+        max_deliveries: How often a message is delivered before it is dead.
+        options: As for the other subscribers.
+    """
+
+    delivery = Delivery.ONE
+    capabilities = BaseSubscriber.capabilities | {
+        BrokerCapability.REPLAY,
+        BrokerCapability.GROUPS,
+        BrokerCapability.DEAD_LETTERS,
+    }
+
+    def __init__(
+        self,
+        hostname: str,
+        port: int,
+        topic: str,
+        *,
+        group: str,
+        consumer: str | None = None,
+        start: str = "0",
+        redeliver_after: float = 60.0,
+        max_deliveries: int = 5,
+        **options: Any,
+    ) -> None:
+        super().__init__(hostname, port, topic, **options)
+        self._group, self._name = group, consumer or uuid4().hex
+        self._idle_ms = int(redeliver_after * 1000)
+        self._max_deliveries = max_deliveries
+        self._next_claim = 0.0
+        self._server.call(lambda client: self._make_group(client, start))
+
+    @property
+    def dead_letters(self) -> str:
+        """The topic of messages that were delivered too often."""
+        return f"{self._topic}:dead:{self._group}"
+
+    def acknowledge(self, message: Message) -> None:
+        self._server.call(lambda client: client.xack(self._topic, self._group, message.receipt))
+
+    def reject(self, message: Message) -> None:
+        """Let any member have it, at once."""
+        self._server.call(
+            lambda client: client.xclaim(
+                self._topic,
+                self._group,
+                self._name,
+                min_idle_time=0,
+                message_ids=[message.receipt],
+                idle=self._idle_ms,
+                justid=True,
+            )
+        )
+        self._next_claim = 0.0
+
+    def seek(self, offset: str | int) -> None:
+        """Move the whole group; what is pending stays so."""
+        place = "$" if offset == "$" else _before(str(offset))
+        self._server.call(lambda client: client.xgroup_setid(self._topic, self._group, place))
+        self._over = False
+
+    def _receive(self, seconds: float) -> Message | None:
+        if time.monotonic() >= self._next_claim:
+            claimed = self._claim()
+            if claimed is not None:
+                return claimed
+            self._next_claim = time.monotonic() + _CLAIM_EVERY
+        milliseconds = max(int(min(seconds, _CLAIM_EVERY) * 1000), 1)
+        found = self._server.call(
+            lambda client: client.xreadgroup(
+                self._group, self._name, {self._topic: ">"}, 1, milliseconds
+            )
+        )
+        entry = _entry(found)
+        return None if entry is None else self._message(*entry, deliveries=1)
+
+    def _message(self, offset: str, data: bytes, deliveries: int) -> Message | None:
+        message = Message(data, offset, deliveries, receipt=offset)
+        if is_end(data):
+            self.acknowledge(message)
+            return None
+        return message
+
+    def _claim(self) -> Message | None:
+        """A message that its member has had for too long."""
+        while True:
+            answer = self._server.call(
+                lambda client: client.xautoclaim(
+                    self._topic, self._group, self._name, self._idle_ms, count=1
+                )
+            )
+            entries = [entry for entry in answer[1] if entry[1]]
+            if not entries:
+                return None
+            offset, data = entries[0][0].decode(), entries[0][1][_FIELD]
+            pending = self._server.call(
+                lambda client, at=offset: client.xpending_range(
+                    self._topic, self._group, at, at, 1
+                )
+            )
+            deliveries = pending[0]["times_delivered"] if pending else 1
+            if deliveries <= self._max_deliveries:
+                return self._message(offset, data, deliveries)
+            self._bury(offset, data)
+
+    def _bury(self, offset: str, data: bytes) -> None:
+        def move(client: Any) -> None:
+            with client.pipeline(transaction=True) as both:
+                both.xadd(self.dead_letters, {_FIELD: data})
+                both.xack(self._topic, self._group, offset)
+                both.execute()
+
+        self._server.call(move)
+
+    def _is_drained(self) -> bool:
+        def ask(client: Any) -> bool:
+            groups = client.xinfo_groups(self._topic)
+            mine = next(g for g in groups if g["name"] == self._group.encode())
+            newest = client.xrevrange(self._topic, count=1)
+            last = newest[0][0].decode() if newest else "0-0"
+            delivered = mine["last-delivered-id"].decode()
+            return not mine["pending"] and _number(delivered) >= _number(last)
+
+        return self._server.call(ask)
+
+    def _make_group(self, client: Any, start: str) -> None:
+        place = "$" if start == "$" else _before(start)
+        try:
+            client.xgroup_create(self._topic, self._group, place, mkstream=True)
+        except redis.ResponseError as exc:
+            if not str(exc).startswith("BUSYGROUP"):
+                raise
+
+
+def _entry(found: Any) -> tuple[str, bytes] | None:
+    """The one entry in the answer of a read, in either form that redis-py gives."""
+    if not found:
+        return None
+    ((_, entries),) = found.items() if isinstance(found, dict) else found
+    # Of protocol 3, entries come in one more list.
+    while entries and isinstance(entries[0], list) and entries[0] and not isinstance(
+        entries[0][0], bytes
+    ):
+        entries = entries[0]
+    if not entries:
+        return None
+    offset, fields = entries[0]
+    return offset.decode(), fields[_FIELD]
+
+
+def _number(offset: str) -> tuple[int, int]:
+    milliseconds, _, sequence = offset.partition("-")
+    return int(milliseconds), int(sequence or 0)
+
+
+def _before(offset: str) -> str:
+    """The greatest offset that is less than ``offset``, for reads give what comes after."""
+    milliseconds, sequence = _number(offset)
+    if sequence:
+        return f"{milliseconds}-{sequence - 1}"
+    return f"{milliseconds - 1}-{2**64 - 1}" if milliseconds else "0-0"

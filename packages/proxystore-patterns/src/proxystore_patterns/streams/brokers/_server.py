@@ -1,0 +1,102 @@
+"""A Redis server: requests that are tried again for a while, errors that say what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from proxystore.abc import Acknowledgement
+from proxystore_patterns.errors import BrokerUnavailableError
+
+__all__ = ["RedisServer"]
+
+R = TypeVar("R")
+
+_AGAIN = (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError)
+_FIRST_WAIT, _LONGEST_WAIT = 0.01, 0.5
+
+
+class RedisServer:
+    """One server, as a client sees it. Thread safe; connections are made when needed.
+
+    Args:
+        hostname: Of the server.
+        port: Of the server.
+        retry_for: Seconds to try again while the server cannot be reached.
+        options: Of `redis.Redis`, such as ``password``.
+    """
+
+    # Any: options of different types.
+    def __init__(self, hostname: str, port: int, retry_for: float, options: dict[str, Any]) -> None:
+        self.where = f"redis at {hostname}:{port}"
+        self._retry_for = retry_for
+        given = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0, **options}
+        # What is tried again, and for how long, is up to `call`.
+        given |= {"retry": Retry(NoBackoff(), 0), "decode_responses": False}
+        self.client = redis.Redis(hostname, port, **given)
+
+    # Any: redis-py types its answers by unions of all.
+    def call(self, request: Callable[[Any], R]) -> R:
+        """What ``request`` gives; it may be made twice if an answer is lost.
+
+        Raises:
+            BrokerUnavailableError: The server cannot be reached, or refused.
+        """
+        deadline = time.monotonic() + self._retry_for
+        wait = _FIRST_WAIT
+        while True:
+            try:
+                return request(self.client)
+            except redis.AuthenticationError as exc:
+                raise self._failure(exc, "Give username= and password=.") from exc
+            except _AGAIN as exc:
+                if time.monotonic() + wait > deadline:
+                    raise self._failure(
+                        exc, "See that it runs and can be reached from here; then go on."
+                    ) from exc
+            except redis.RedisError as exc:
+                raise self._failure(exc, "See its log, and what it says of the topic.") from exc
+            # Jitter, or all clients come back at the same moment.
+            time.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - no secret
+            wait = min(wait * 2, _LONGEST_WAIT)
+
+    def try_call(self, request: Callable[[Any], object]) -> None:
+        """Make ``request`` once, whatever comes of it."""
+        with contextlib.suppress(redis.RedisError):
+            request(self.client)
+
+    def acknowledges(self) -> Acknowledgement:
+        """What a write survives once it is answered, by the server's configuration."""
+        try:
+            found = self.client.config_get("append*")
+        # Not everybody may ask; then nothing is promised.
+        except redis.ResponseError:
+            return Acknowledgement.MEMORY
+        except redis.RedisError as exc:
+            raise self._failure(exc, "See that it runs and can be reached from here.") from exc
+        plain = {_text(name): _text(value) for name, value in found.items()}
+        if plain.get("appendonly") != "yes":
+            return Acknowledgement.MEMORY
+        if plain.get("appendfsync") == "always":
+            return Acknowledgement.DISK
+        return Acknowledgement.PROCESS
+
+    def close(self) -> None:
+        """End the connections."""
+        self.client.close()
+
+    def _failure(self, exc: Exception, advice: str) -> BrokerUnavailableError:
+        lines = str(exc).splitlines() or [""]
+        found = f"{type(exc).__name__}: {lines[0][:200]}".removesuffix(".")
+        return BrokerUnavailableError(self.where, found, advice)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,121 @@
+"""When streams end, and for whom."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from proxystore_patterns.errors import EndOfStreamError
+from proxystore_patterns.streams import Delivery
+from proxystore_patterns.testing._broker import Broker, drain, event, events, is_silent, receive
+from proxystore_patterns.testing._suites import Suite, started
+
+__all__ = ["EachSuite", "EndSuite", "OneSuite"]
+
+
+class EndSuite(Suite):
+    """begin and end."""
+
+    def test_a_stream_without_messages_ends(self, broker: Broker) -> None:
+        topic = broker.topic()
+        subscriber, publisher = started(broker, topic)
+        publisher.end(topic, "p0")
+        assert drain(subscriber) == []
+
+    def test_the_end_is_raised_again(self, broker: Broker) -> None:
+        topic = broker.topic()
+        subscriber, publisher = started(broker, topic)
+        publisher.end(topic, "p0")
+        assert drain(subscriber) == []
+        for _ in range(2):
+            with pytest.raises(EndOfStreamError):
+                subscriber.next_message(5)
+
+    def test_only_the_last_producer_ends_the_stream(self, broker: Broker) -> None:
+        topic = broker.topic()
+        subscriber, publisher = started(broker, topic)
+        other = broker.publisher()
+        other.begin(topic, "q0")
+        publisher.send_message(topic, event(topic, 0))
+        publisher.end(topic, "p0")
+        assert event(topic, 0) == receive(subscriber).data
+        assert is_silent(subscriber)
+        other.send_message(topic, event(topic, 1))
+        other.end(topic, "q0")
+        assert [event(topic, 1)] == drain(subscriber)
+
+    def test_a_stream_waits_for_the_producers_it_was_promised(self, broker: Broker) -> None:
+        topic = broker.topic()
+        subscriber, first, second = (
+            broker.subscriber(topic),
+            broker.publisher(),
+            broker.publisher(),
+        )
+        first.begin(topic, "p0", producers=2)
+        first.end(topic, "p0")
+        assert is_silent(subscriber)
+        second.begin(topic, "q0", producers=2)
+        second.send_message(topic, event(topic, 1))
+        second.end(topic, "q0")
+        assert [event(topic, 1)] == drain(subscriber)
+
+    def test_every_subscriber_gets_an_end(self, broker: Broker) -> None:
+        topic = broker.topic()
+        subscribers = [broker.subscriber(topic) for _ in range(3)]
+        publisher = broker.publisher()
+        publisher.begin(topic, "p0")
+        publisher.send_message(topic, event(topic, 0))
+        publisher.end(topic, "p0")
+        found = _drained_at_once(subscribers)
+        assert {event(topic, 0)} == {message for each in found for message in each}
+
+
+class EachSuite(Suite):
+    """Brokers that give a message to every subscriber."""
+
+    needs = frozenset({Delivery.EACH})
+
+    def test_every_subscriber_gets_every_message(self, broker: Broker) -> None:
+        topic = broker.topic()
+        subscribers = [broker.subscriber(topic) for _ in range(2)]
+        publisher = broker.publisher()
+        publisher.begin(topic, "p0")
+        for message in events(topic, 20):
+            publisher.send_message(topic, message)
+        publisher.end(topic, "p0")
+        assert [events(topic, 20)] * 2 == _drained_at_once(subscribers)
+
+
+class OneSuite(Suite):
+    """Brokers that give a message to one subscriber."""
+
+    needs = frozenset({Delivery.ONE})
+
+    def test_a_message_goes_to_one_subscriber(self, broker: Broker) -> None:
+        topic = broker.topic()
+        subscribers = [broker.subscriber(topic) for _ in range(2)]
+        publisher = broker.publisher()
+        publisher.begin(topic, "p0")
+        for message in events(topic, 20):
+            publisher.send_message(topic, message)
+        publisher.end(topic, "p0")
+        first, second = _drained_at_once(subscribers)
+        assert events(topic, 20) == sorted(first + second)
+
+
+def _drained_at_once(subscribers: list) -> list[list[bytes]]:
+    found: dict[int, list[bytes]] = {}
+
+    def take(number: int) -> None:
+        found[number] = drain(subscribers[number])
+
+    threads = [
+        threading.Thread(target=take, args=(n,), daemon=True) for n in range(len(subscribers))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(25)
+    assert sorted(found) == list(range(len(subscribers))), "a subscriber was told of no end"
+    return [found[number] for number in range(len(subscribers))]

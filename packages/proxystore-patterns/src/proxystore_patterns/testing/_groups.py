@@ -1,0 +1,95 @@
+"""What brokers with groups, dead letters and replay keep."""
+
+from __future__ import annotations
+
+from proxystore_patterns.streams import BrokerCapability
+from proxystore_patterns.testing._broker import (
+    WITHIN,
+    Broker,
+    drain,
+    event,
+    events,
+    is_silent,
+    receive,
+)
+from proxystore_patterns.testing._suites import Suite, started
+
+__all__ = ["DeadLetterSuite", "GroupSuite", "ReplaySuite"]
+
+
+class GroupSuite(Suite):
+    """acknowledge and reject."""
+
+    needs = frozenset({BrokerCapability.GROUPS})
+
+    def test_what_was_not_acknowledged_is_delivered_again(self, broker: Broker) -> None:
+        topic = broker.topic()
+        subscriber, publisher = started(broker, topic)
+        publisher.send_message(topic, event(topic, 0))
+        assert event(topic, 0) == subscriber.next_message(WITHIN).data
+        subscriber.close()
+        assert event(topic, 0) == receive(broker.subscriber(topic)).data
+
+    def test_what_was_acknowledged_is_not_delivered_again(self, broker: Broker) -> None:
+        topic = broker.topic()
+        subscriber, publisher = started(broker, topic)
+        for message in events(topic, 2):
+            publisher.send_message(topic, message)
+        assert events(topic, 2) == [receive(subscriber).data for _ in range(2)]
+        subscriber.close()
+        assert is_silent(broker.subscriber(topic))
+
+    def test_what_was_rejected_is_delivered_again(self, broker: Broker) -> None:
+        topic = broker.topic()
+        subscriber, publisher = started(broker, topic)
+        publisher.send_message(topic, event(topic, 0))
+        subscriber.reject(subscriber.next_message(WITHIN))
+        again = subscriber.next_message(WITHIN)
+        assert event(topic, 0) == again.data
+        assert again.deliveries == 2
+        subscriber.acknowledge(again)
+        publisher.end(topic, "p0")
+        assert drain(subscriber) == []
+
+
+class DeadLetterSuite(Suite):
+    """What becomes of messages that nobody can use."""
+
+    needs = frozenset({BrokerCapability.GROUPS, BrokerCapability.DEAD_LETTERS})
+
+    def test_what_was_delivered_too_often_goes_to_the_dead_letters(self, broker: Broker) -> None:
+        topic = broker.topic()
+        subscriber, publisher = started(broker, topic)
+        for message in events(topic, 2):
+            publisher.send_message(topic, message)
+        publisher.end(topic, "p0")
+        good: list[bytes] = []
+        for _ in range(3):
+            message = subscriber.next_message(WITHIN)
+            if message.data == event(topic, 0):
+                subscriber.reject(message)
+            else:
+                good.append(message.data)
+                subscriber.acknowledge(message)
+        assert [event(topic, 1)] == good
+        assert drain(subscriber) == []
+        assert event(topic, 0) == broker.dead_letters(topic).next_message(WITHIN).data
+
+
+class ReplaySuite(Suite):
+    """seek."""
+
+    needs = frozenset({BrokerCapability.REPLAY})
+
+    def test_a_stream_is_replayed_from_an_offset(self, broker: Broker) -> None:
+        topic = broker.topic()
+        subscriber, publisher = started(broker, topic)
+        for message in events(topic, 5):
+            publisher.send_message(topic, message)
+        publisher.end(topic, "p0")
+        found = [receive(subscriber) for _ in range(5)]
+        assert events(topic, 5) == [message.data for message in found]
+        subscriber.seek(found[2].offset)
+        assert events(topic, 3, 2) == drain(subscriber)
+        subscriber.seek(found[4].offset)
+        assert events(topic, 1, 4) == drain(subscriber)
