@@ -6,6 +6,8 @@ import contextlib
 import itertools
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
@@ -18,7 +20,16 @@ from proxystore_patterns.streams import (
     event_to_bytes,
 )
 
-__all__ = ["Broker", "drain", "event", "events"]
+__all__ = [
+    "Broker",
+    "drain",
+    "drain_each",
+    "event",
+    "events",
+    "is_silent",
+    "receive",
+    "take",
+]
 
 WITHIN = 20.0
 """Seconds after which a test gives up."""
@@ -86,9 +97,14 @@ def events(topic: str, count: int, first: int = 0) -> list[bytes]:
     return [event(topic, number) for number in range(first, first + count)]
 
 
-def receive(subscriber: Subscriber, timeout: float = WITHIN) -> Message:
+def take(subscriber: Subscriber) -> Message:
+    """The next message, not acknowledged."""
+    return subscriber.next_message(WITHIN)
+
+
+def receive(subscriber: Subscriber) -> Message:
     """The next message, acknowledged if the subscriber can."""
-    message = subscriber.next_message(timeout)
+    message = take(subscriber)
     acknowledge = getattr(subscriber, "acknowledge", None)
     if acknowledge is not None:
         acknowledge(message)
@@ -105,6 +121,12 @@ def drain(subscriber: Subscriber) -> list[bytes]:
         except EndOfStreamError:
             return found
     raise AssertionError(f"the stream did not end within {WITHIN} s; got {len(found)} messages")
+
+
+def drain_each(subscribers: Sequence[Subscriber]) -> list[list[bytes]]:
+    """As `drain`, of all at the same time."""
+    with ThreadPoolExecutor(len(subscribers)) as threads:
+        return list(threads.map(drain, subscribers))
 
 
 def is_silent(subscriber: Subscriber) -> bool:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
 from proxystore_patterns.errors import EndOfStreamError
 from proxystore_patterns.streams import Delivery
-from proxystore_patterns.testing._broker import Broker, drain, event, events, is_silent, receive
+from proxystore_patterns.testing._broker import (
+    Broker,
+    drain,
+    drain_each,
+    event,
+    events,
+    is_silent,
+    receive,
+)
 from proxystore_patterns.testing._suites import Suite, started
 
 __all__ = ["EachSuite", "EndSuite", "OneSuite"]
@@ -67,7 +73,7 @@ class EndSuite(Suite):
         publisher.begin(topic, "p0")
         publisher.send_message(topic, event(topic, 0))
         publisher.end(topic, "p0")
-        found = _drained_at_once(subscribers)
+        found = drain_each(subscribers)
         assert {event(topic, 0)} == {message for each in found for message in each}
 
 
@@ -84,7 +90,7 @@ class EachSuite(Suite):
         for message in events(topic, 20):
             publisher.send_message(topic, message)
         publisher.end(topic, "p0")
-        assert [events(topic, 20)] * 2 == _drained_at_once(subscribers)
+        assert [events(topic, 20)] * 2 == drain_each(subscribers)
 
 
 class OneSuite(Suite):
@@ -100,22 +106,5 @@ class OneSuite(Suite):
         for message in events(topic, 20):
             publisher.send_message(topic, message)
         publisher.end(topic, "p0")
-        first, second = _drained_at_once(subscribers)
-        assert events(topic, 20) == sorted(first + second)
-
-
-def _drained_at_once(subscribers: list) -> list[list[bytes]]:
-    found: dict[int, list[bytes]] = {}
-
-    def take(number: int) -> None:
-        found[number] = drain(subscribers[number])
-
-    threads = [
-        threading.Thread(target=take, args=(n,), daemon=True) for n in range(len(subscribers))
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(25)
-    assert sorted(found) == list(range(len(subscribers))), "a subscriber was told of no end"
-    return [found[number] for number in range(len(subscribers))]
+        first, second = drain_each(subscribers)
+        assert sorted(events(topic, 20)) == sorted(first + second)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from proxystore_patterns.streams import BrokerCapability
 from proxystore_patterns.testing._broker import (
-    WITHIN,
     Broker,
     drain,
     event,
     events,
     is_silent,
     receive,
+    take,
 )
 from proxystore_patterns.testing._suites import Suite, started
 
@@ -26,7 +26,7 @@ class GroupSuite(Suite):
         topic = broker.topic()
         subscriber, publisher = started(broker, topic)
         publisher.send_message(topic, event(topic, 0))
-        assert event(topic, 0) == subscriber.next_message(WITHIN).data
+        assert event(topic, 0) == take(subscriber).data
         subscriber.close()
         assert event(topic, 0) == receive(broker.subscriber(topic)).data
 
@@ -43,8 +43,8 @@ class GroupSuite(Suite):
         topic = broker.topic()
         subscriber, publisher = started(broker, topic)
         publisher.send_message(topic, event(topic, 0))
-        subscriber.reject(subscriber.next_message(WITHIN))
-        again = subscriber.next_message(WITHIN)
+        subscriber.reject(take(subscriber))
+        again = take(subscriber)
         assert event(topic, 0) == again.data
         assert again.deliveries == 2
         subscriber.acknowledge(again)
@@ -65,7 +65,7 @@ class DeadLetterSuite(Suite):
         publisher.end(topic, "p0")
         good: list[bytes] = []
         for _ in range(3):
-            message = subscriber.next_message(WITHIN)
+            message = take(subscriber)
             if message.data == event(topic, 0):
                 subscriber.reject(message)
             else:
@@ -73,7 +73,7 @@ class DeadLetterSuite(Suite):
                 subscriber.acknowledge(message)
         assert [event(topic, 1)] == good
         assert drain(subscriber) == []
-        assert event(topic, 0) == broker.dead_letters(topic).next_message(WITHIN).data
+        assert event(topic, 0) == take(broker.dead_letters(topic)).data
 
 
 class ReplaySuite(Suite):

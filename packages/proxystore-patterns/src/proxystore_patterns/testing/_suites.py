@@ -103,7 +103,7 @@ class MessageSuite(Suite):
             thread.join()
         publisher.end(topic, "p0")
         found = drain(subscriber)
-        assert events(topic, 100) == sorted(found)
+        assert sorted(events(topic, 100)) == sorted(found)
         for first in range(0, 100, 25):
             mine = events(topic, 25, first)
             assert mine == [message for message in found if message in mine]

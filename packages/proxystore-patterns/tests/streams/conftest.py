@@ -1,0 +1,216 @@
+"""Real brokers for the tests, each on the loopback and ended by its process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from proxystore_patterns.streams import Publisher, Subscriber
+from proxystore_patterns.testing import Broker
+
+# How quickly examples come is no claim, on a busy machine.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
+
+_STARTED_WITHIN = 30.0
+
+
+def program(name: str, service: str) -> str:
+    """Where a server's program is; skips the test if it is not installed."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if found is None:
+        why = f"{name} is not installed (ci/services {service} installs it)"
+        if os.environ.get("PROXYSTORE_REQUIRE_SERVICES"):
+            pytest.fail(why)
+        pytest.skip(why)
+    return found
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Gives ports of the loopback that nobody listens on."""
+
+    def find() -> int:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            found: int = server.getsockname()[1]
+            return found
+
+    return find
+
+
+class RedisServer:
+    """A redis-server on a free port of the loopback."""
+
+    def __init__(self, folder: Path, port: int, *options: str) -> None:
+        self.folder, self.port = folder, port
+        self.command = [
+            *(program("redis-server", "redis"), "--port", str(port), "--bind", "127.0.0.1"),
+            *("--dir", str(folder), "--save", "", *options),
+        ]
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def place(self) -> tuple[str, int]:
+        return "127.0.0.1", self.port
+
+    def start(self) -> None:
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
+        deadline = time.monotonic() + _STARTED_WITHIN
+        while not self._answers():
+            assert self.process.poll() is None, (self.folder / "log").read_text()
+            assert time.monotonic() < deadline, "redis-server did not start"
+            time.sleep(0.01)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(self.place, 1) as probe:
+            probe.sendall(b"PING\r\n")
+            return probe.recv(64).startswith(b"+PONG")
+        return False
+
+    def kill(self) -> None:
+        """kill -9."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def client(self) -> Any:
+        import redis
+
+        return redis.Redis(*self.place)
+
+
+@pytest.fixture(scope="session")
+def redis_server(
+    tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]
+) -> Iterator[RedisServer]:
+    """A server that tests share: each uses topics of its own."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"), free_port())
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def start_redis(
+    tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]
+) -> Iterator[Callable[..., RedisServer]]:
+    """Starts servers for one test, which may ill-treat them."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*options: str) -> RedisServer:
+            made = RedisServer(tmp_path_factory.mktemp("redis"), free_port(), *options)
+            stack.callback(made.kill)
+            return made
+
+        yield start
+
+
+class QueueBroker(Broker):
+    """Queues of this process, or of `ProcessQueue`, made as topics are used."""
+
+    def __init__(self, make_queue: Callable[[], Any]) -> None:
+        super().__init__()
+        self._make_queue = make_queue
+        self._queues: dict[str, Any] = {}
+
+    def topic(self) -> str:
+        topic = super().topic()
+        self._queues[topic] = self._make_queue()
+        return topic
+
+    def make_publisher(self) -> Publisher:
+        from proxystore_patterns.streams.brokers.queue import QueuePublisher
+
+        return QueuePublisher(self._queues)
+
+    def make_subscriber(self, topic: str) -> Subscriber:
+        from proxystore_patterns.streams.brokers.queue import QueueSubscriber
+
+        return QueueSubscriber(self._queues[topic])
+
+
+class GroupBroker(Broker):
+    """Streams of a Redis server, with one group for each topic."""
+
+    def __init__(self, place: tuple[str, int]) -> None:
+        super().__init__()
+        self._place = place
+
+    def make_publisher(self) -> Publisher:
+        from proxystore_patterns.streams.brokers.redis import RedisStreamPublisher
+
+        return RedisStreamPublisher(*self._place)
+
+    def make_subscriber(self, topic: str) -> Subscriber:
+        from proxystore_patterns.streams.brokers.redis import RedisGroupSubscriber
+
+        return RedisGroupSubscriber(
+            *self._place, topic, group="g", redeliver_after=0.1, max_deliveries=2
+        )
+
+    def make_dead_letter_subscriber(self, topic: str) -> Subscriber:
+        from proxystore_patterns.streams.brokers.redis import RedisStreamSubscriber
+
+        return RedisStreamSubscriber(*self._place, f"{topic}:dead:g")
+
+
+class StreamBroker(Broker):
+    """Streams of a Redis server, read by each subscriber for itself."""
+
+    def __init__(self, place: tuple[str, int]) -> None:
+        super().__init__()
+        self._place = place
+
+    def make_publisher(self) -> Publisher:
+        from proxystore_patterns.streams.brokers.redis import RedisStreamPublisher
+
+        return RedisStreamPublisher(*self._place)
+
+    def make_subscriber(self, topic: str) -> Subscriber:
+        from proxystore_patterns.streams.brokers.redis import RedisStreamSubscriber
+
+        return RedisStreamSubscriber(*self._place, topic)
+
+
+@pytest.fixture
+def queue_broker() -> Iterator[Broker]:
+    made = QueueBroker(queue.Queue)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def process_queue_broker() -> Iterator[Broker]:
+    from proxystore_patterns.streams.brokers.queue import ProcessQueue
+
+    made = QueueBroker(ProcessQueue)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def group_broker(redis_server: RedisServer) -> Iterator[Broker]:
+    made = GroupBroker(redis_server.place)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def stream_broker(redis_server: RedisServer) -> Iterator[Broker]:
+    made = StreamBroker(redis_server.place)
+    yield made
+    made.close()
