@@ -214,3 +214,113 @@ def stream_broker(redis_server: RedisServer) -> Iterator[Broker]:
     made = StreamBroker(redis_server.place)
     yield made
     made.close()
+
+
+# --- RabbitMQ ---------------------------------------------------------------------
+
+_RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+
+
+class RabbitMQServer:
+    """A RabbitMQ node of its own, with its own epmd, all on the loopback."""
+
+    def __init__(self, folder: Path, free_port: Callable[[], int]) -> None:
+        program("rabbitmq-server", "rabbitmq")
+        # The script on the PATH changes the user; this is what it runs.
+        assert Path(_RABBITMQ).exists(), f"no {_RABBITMQ}: is this RabbitMQ Debian's?"
+        self.folder, self.port = folder, free_port()
+        epmd_port = str(free_port())
+        for name in ("home", "data", "log"):
+            (folder / name).mkdir()
+        (folder / "env.conf").touch()
+        (folder / "plugins").write_text("[].")
+        (folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{self.port}\n")
+        self.environment = {
+            **os.environ,
+            "HOME": str(folder / "home"),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": epmd_port,
+            "RABBITMQ_NODENAME": f"ps{self.port}@localhost",
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "env.conf"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                "-kernel inet_dist_use_interface {127,0,0,1} +S 1:1"
+            ),
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+        self.epmd = subprocess.Popen(
+            [program("epmd", "rabbitmq"), "-port", epmd_port, "-address", "127.0.0.1"],
+            env=self.environment,
+        )
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@127.0.0.1:{self.port}/"
+
+    def start(self) -> None:
+        with (self.folder / "out").open("ab") as out:
+            self.process = subprocess.Popen(
+                [_RABBITMQ],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 90
+        while not self._answers():
+            assert self.process.poll() is None, (self.folder / "out").read_text()
+            assert time.monotonic() < deadline, "rabbitmq-server did not start"
+            time.sleep(0.1)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as s:
+            s.sendall(b"AMQP\0\0\x09\1")
+            return s.recv(1) == b"\1"
+        return False
+
+    def kill(self) -> None:
+        """kill -9 of the node: a shell and what it started, which are a group of their own."""
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def close(self) -> None:
+        self.kill()
+        self.epmd.terminate()
+        self.epmd.wait()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server(
+    tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]
+) -> Iterator[RabbitMQServer]:
+    """A node that tests share: each uses topics of its own. Takes some 5 s to start."""
+    server = RabbitMQServer(tmp_path_factory.mktemp("rabbitmq"), free_port)
+    yield server
+    server.close()
+
+
+# --- Kafka ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def kafka_mock() -> Iterator[str]:
+    """The address of librdkafka's built-in mock cluster, which speaks the real protocol.
+
+    It lives in a client of this process, and listens on the loopback for others.
+    """
+    confluent_kafka = pytest.importorskip("confluent_kafka", reason="confluent-kafka is missing")
+    home = confluent_kafka.Producer({"test.mock.num.brokers": 1, "log_level": 0})
+    brokers = home.list_topics(timeout=10).brokers.values()
+    yield ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
+    home.flush(1)

@@ -1,0 +1,260 @@
+"""Receives from Kafka: all of a topic, or the part of a member of a group."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+
+from proxystore.errors import ClosedError
+from proxystore_patterns.errors import EndOfStreamError, StreamTimeoutError
+from proxystore_patterns.streams._contract import BrokerCapability, Delivery, Message
+from proxystore_patterns.streams.brokers._kafka_publisher import KafkaPublisher, failure
+from proxystore_patterns.streams.brokers._kafka_roll import KafkaRoll
+
+__all__ = ["KafkaGroupSubscriber", "KafkaSubscriber"]
+
+_SLICE = 0.1
+_TIMEOUT = 30.0
+# Of which the client recovers by itself.
+_PASSING = frozenset(
+    {
+        KafkaError._PARTITION_EOF,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    }
+)
+
+
+class _KafkaReader:
+    """What both kinds of subscriber have in common."""
+
+    delivery: Delivery = Delivery.EACH
+
+    # Any: options of different types.
+    def __init__(
+        self, bootstrap_servers: str, topic: str, *, options: Mapping[str, Any] | None = None
+    ) -> None:
+        self._topic, self._where = topic, f"kafka at {bootstrap_servers}"
+        self._options: dict[str, Any] = {
+            "group.id": uuid4().hex,
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "allow.auto.create.topics": True,
+            "fetch.wait.max.ms": 50,
+            "topic.metadata.refresh.interval.ms": 2000,
+            "log_level": 0,
+            **(options or {}),
+            "bootstrap.servers": bootstrap_servers,
+        }
+        self._roll = KafkaRoll(topic, {**self._options, "group.id": uuid4().hex})
+        self._consumer = Consumer(self._options)
+        self._next: dict[int, int] = {}
+        self._ends: dict[int, int] | None = None
+        self._closed = False
+
+    @property
+    def topic(self) -> str:
+        return self._topic
+
+    def next_message(self, timeout: float | None = None) -> Message:
+        if self._closed:
+            raise ClosedError(type(self).__name__)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = _SLICE if deadline is None else min(_SLICE, deadline - time.monotonic())
+            found = self._receive(max(left, 0.001))
+            if found is not None:
+                return found
+            if self._is_over():
+                raise EndOfStreamError(self._topic)
+            if deadline is not None and time.monotonic() >= deadline:
+                assert timeout is not None
+                raise StreamTimeoutError(self._topic, "message", timeout)
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._consumer.close()
+            self._roll.close()
+
+    def _receive(self, seconds: float) -> Message | None:
+        if not self._is_assigned():
+            time.sleep(seconds)
+            return None
+        message = self._consumer.poll(seconds)
+        if message is None:
+            return None
+        error = message.error()
+        if error is not None:
+            if error.code() in _PASSING or error.retriable():
+                return None
+            raise failure(self._where, error)
+        partition, offset = message.partition(), message.offset()
+        assert partition is not None
+        assert offset is not None
+        self._next[partition] = offset + 1
+        return self._given(Message(message.value() or b"", f"{partition}:{offset}"))
+
+    def _is_assigned(self) -> bool:
+        """Whether it is known where to read; groups assign by themselves."""
+        return True
+
+    def _given(self, message: Message) -> Message:
+        return message
+
+    def _is_over(self) -> bool:
+        if not self._roll.is_over():
+            return False
+        if self._ends is None:
+            self._ends = {number: self._end(number) for number in self._partitions()}
+        positions = self._positions(list(self._ends))
+        return all(positions.get(number, 0) >= end for number, end in self._ends.items())
+
+    def _positions(self, partitions: list[int]) -> dict[int, int]:
+        """How far the stream was used."""
+        return self._next
+
+    def _end(self, partition: int) -> int:
+        at = TopicPartition(self._topic, partition)
+        low, high = self._consumer.get_watermark_offsets(at, timeout=_TIMEOUT)
+        # An empty one needs no reading, wherever it begins.
+        return int(high) if high > low else 0
+
+    def _partitions(self) -> list[int]:
+        try:
+            found = self._consumer.list_topics(self._topic, timeout=_TIMEOUT)
+        except KafkaException as exc:
+            raise failure(self._where, exc.args[0]) from exc
+        return list(found.topics[self._topic].partitions)
+
+
+class KafkaSubscriber(_KafkaReader):
+    """Reads all of a topic from its first message on, whoever else does.
+
+    Offsets are ``"partition:offset"``. That a producer died without ending is not
+    noticed: give timeouts.
+
+    Args:
+        bootstrap_servers: ``host:port`` of some brokers, separated by commas.
+        topic: What to receive.
+        options: More configuration of the client.
+    """
+
+    @property
+    def capabilities(self) -> frozenset[BrokerCapability]:
+        return frozenset({BrokerCapability.REPLAY})
+
+    def seek(self, offset: str | int) -> None:
+        """As `Replaying.seek`; other partitions stay where they are."""
+        partition, _, place = str(offset).partition(":")
+        at = TopicPartition(self._topic, int(partition), int(place))
+        self._next[at.partition] = at.offset
+        self._assign(self._next)
+
+    def _is_assigned(self) -> bool:
+        if not self._next:
+            self._assign(dict.fromkeys(self._partitions(), OFFSET_BEGINNING))
+        return bool(self._next)
+
+    def _assign(self, places: dict[int, int]) -> None:
+        self._next = dict(places)
+        at = [TopicPartition(self._topic, number, place) for number, place in places.items()]
+        self._consumer.assign(at)
+
+
+class KafkaGroupSubscriber(_KafkaReader):
+    """A member of a group, which together gets all of a topic, each message by one member.
+
+    Members share the partitions: more members than partitions leave some idle.
+    What a member that died did not acknowledge another one gets; what was
+    rejected comes again to the same one, and after `max_deliveries` goes to the
+    topic `dead_letters`. Deliveries are counted by the member, so they begin anew
+    with another one. The stream has ended for the group once all is acknowledged.
+
+    Args:
+        bootstrap_servers: ``host:port`` of some brokers, separated by commas.
+        topic: What to receive.
+        group: Its name.
+        max_deliveries: How often a member is given a message before it is dead.
+        options: More configuration of the client.
+    """
+
+    delivery = Delivery.ONE
+
+    # Any: options of different types.
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        topic: str,
+        *,
+        group: str,
+        max_deliveries: int = 5,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            bootstrap_servers, topic, options={**(options or {}), "group.id": group}
+        )
+        self._group, self._max_deliveries = group, max_deliveries
+        self._servers, self._more = bootstrap_servers, options
+        self._deliveries: dict[str, int] = {}
+        self._consumer.subscribe([topic])
+
+    @property
+    def capabilities(self) -> frozenset[BrokerCapability]:
+        return frozenset({BrokerCapability.GROUPS, BrokerCapability.DEAD_LETTERS})
+
+    @property
+    def dead_letters(self) -> str:
+        """The topic of messages that were delivered too often."""
+        return f"{self._topic}.{self._group}.dead"
+
+    def acknowledge(self, message: Message) -> None:
+        self._deliveries.pop(str(message.offset), None)
+        at = self._place(message)
+        at.offset += 1
+        try:
+            self._consumer.commit(offsets=[at], asynchronous=False)
+        except KafkaException as exc:
+            raise failure(self._where, exc.args[0]) from exc
+
+    def reject(self, message: Message) -> None:
+        if message.deliveries >= self._max_deliveries:
+            self._bury(message)
+            return
+        try:
+            self._consumer.seek(self._place(message))
+        except KafkaException as exc:
+            # Assigned to another member by now, which gets it.
+            if exc.args[0].code() != KafkaError._STATE:
+                raise failure(self._where, exc.args[0]) from exc
+
+    def _given(self, message: Message) -> Message:
+        name = str(message.offset)
+        self._deliveries[name] = self._deliveries.get(name, 0) + 1
+        return Message(message.data, message.offset, self._deliveries[name])
+
+    def _positions(self, partitions: list[int]) -> dict[int, int]:
+        asked = [TopicPartition(self._topic, number) for number in partitions]
+        try:
+            return {at.partition: at.offset for at in self._consumer.committed(asked, _TIMEOUT)}
+        except KafkaException as exc:
+            raise failure(self._where, exc.args[0]) from exc
+
+    def _bury(self, message: Message) -> None:
+        grave = KafkaPublisher(self._servers, options=self._more)
+        grave.send_message(self.dead_letters, message.data)
+        grave.close()
+        self.acknowledge(message)
+
+    def _place(self, message: Message) -> TopicPartition:
+        partition, _, offset = str(message.offset).partition(":")
+        return TopicPartition(self._topic, int(partition), int(offset))

@@ -1,0 +1,151 @@
+"""A connection to RabbitMQ that is made again for a while, and the names of what is there."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
+from pika.exceptions import AMQPError, ChannelClosedByBroker
+
+from proxystore_patterns.errors import BrokerUnavailableError
+
+__all__ = ["PERSISTENT", "Connection", "Group", "Roll"]
+
+R = TypeVar("R")
+
+PERSISTENT = pika.BasicProperties(delivery_mode=2)
+_FIRST_WAIT, _LONGEST_WAIT = 0.02, 1.0
+# No heartbeats: nothing would answer them while a program computes. The end of a
+# process closes its socket; that of a host is noticed by these.
+_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+
+
+class Connection:
+    """A connection with one channel. Not thread safe.
+
+    Args:
+        url: ``amqp://user:password@host:port/vhost``.
+        retry_for: Seconds to try again while the server cannot be reached.
+        prepare: Called with each new channel.
+    """
+
+    def __init__(
+        self, url: str, retry_for: float, prepare: Callable[[BlockingChannel], None]
+    ) -> None:
+        self._parameters = pika.URLParameters(url)
+        self._parameters.heartbeat = 0
+        self._parameters.tcp_options = _KEEPALIVE
+        self.where = f"rabbitmq at {self._parameters.host}:{self._parameters.port}"
+        self._retry_for, self._prepare = retry_for, prepare
+        self._connection: BlockingConnection | None = None
+        self._channel: BlockingChannel | None = None
+
+    def call(self, request: Callable[[BlockingChannel], R]) -> R:
+        """What ``request`` gives; it may be made twice if an answer is lost.
+
+        Raises:
+            BrokerUnavailableError: The server cannot be reached, or refused.
+        """
+        deadline = time.monotonic() + self._retry_for
+        wait = _FIRST_WAIT
+        while True:
+            try:
+                return request(self._open())
+            except ChannelClosedByBroker as exc:
+                self.drop()
+                advice = (
+                    "Use the same max_deliveries for a group everywhere, and names that "
+                    "nothing else uses."
+                )
+                raise self._failure(exc, advice) from exc
+            except (AMQPError, OSError) as exc:
+                self.drop()
+                if time.monotonic() + wait > deadline:
+                    advice = "See that it runs and can be reached from here; then go on."
+                    raise self._failure(exc, advice) from exc
+            # Jitter, or all clients come back at the same moment.
+            time.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - no secret
+            wait = min(wait * 2, _LONGEST_WAIT)
+
+    def drop(self) -> None:
+        """Close the connection, if there is one."""
+        connection, self._connection, self._channel = self._connection, None, None
+        if connection is not None:
+            with contextlib.suppress(AMQPError, OSError):
+                connection.close()
+
+    def _open(self) -> BlockingChannel:
+        if self._channel is None or not self._channel.is_open:
+            self.drop()
+            self._connection = BlockingConnection(self._parameters)
+            channel = self._connection.channel()
+            self._prepare(channel)
+            self._channel = channel
+        return self._channel
+
+    def _failure(self, exc: Exception, advice: str) -> BrokerUnavailableError:
+        found = f"{type(exc).__name__}: {str(exc)[:200]}" if str(exc) else type(exc).__name__
+        return BrokerUnavailableError(self.where, found.removesuffix("."), advice)
+
+
+class Group(NamedTuple):
+    """A group of a topic: a queue, and one for its dead letters."""
+
+    topic: str
+    name: str
+    max_deliveries: int
+
+    @property
+    def queue(self) -> str:
+        return f"{self.topic}.{self.name}"
+
+    @property
+    def dead_letters(self) -> str:
+        return f"{self.topic}.{self.name}.dead"
+
+    def declare(self, channel: BlockingChannel) -> None:
+        """Make what is not there."""
+        channel.exchange_declare(self.topic, "fanout", durable=True)
+        channel.queue_declare(self.dead_letters, durable=True)
+        # The kind of queue that counts deliveries. Any: values of different types.
+        arguments: dict[str, Any] = {
+            "x-queue-type": "quorum",
+            "x-delivery-limit": self.max_deliveries - 1,
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": self.dead_letters,
+        }
+        channel.queue_declare(self.queue, durable=True, arguments=arguments)
+        channel.queue_bind(self.queue, self.topic)
+
+
+class Roll(NamedTuple):
+    """The producers of a topic, as a queue that has a message for each.
+
+    A producer takes one and keeps it unacknowledged: when it ends it acknowledges
+    it, and when it dies the server puts it back. So what waits in the queue are
+    producers that died, and its consumers are those that live.
+    """
+
+    dead: int
+    living: int
+
+    @classmethod
+    def call(cls, channel: BlockingChannel, topic: str) -> Roll:
+        """Count them."""
+        found = channel.queue_declare(cls.queue(topic), durable=True).method
+        return cls(found.message_count, found.consumer_count)
+
+    @staticmethod
+    def queue(topic: str) -> str:
+        """Its name."""
+        return f"{topic}.producers"
+
+    @staticmethod
+    def begun_queue(topic: str) -> str:
+        """The name of a queue with a message for each producer that ever began."""
+        return f"{topic}.begun"

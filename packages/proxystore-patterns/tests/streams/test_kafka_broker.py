@@ -1,0 +1,70 @@
+"""Kafka, by the mock cluster that is built into librdkafka, keeps the contract of brokers.
+
+The protocol on the wire is the real one; what real brokers store, and how they fail, is not tested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("confluent_kafka", reason="confluent-kafka is missing")
+
+from proxystore.abc import Acknowledgement
+from proxystore_patterns.streams import BrokerCapability, Delivery, Publisher, Subscriber
+from proxystore_patterns.streams.brokers.kafka import (
+    KafkaGroupSubscriber,
+    KafkaPublisher,
+    KafkaSubscriber,
+)
+from proxystore_patterns.testing import Broker, BrokerContract
+
+
+class MockKafkaBroker(Broker):
+    def __init__(self, servers: str) -> None:
+        super().__init__()
+        self._servers = servers
+
+    def make_publisher(self) -> Publisher:
+        return KafkaPublisher(self._servers)
+
+    def make_subscriber(self, topic: str) -> Subscriber:
+        return KafkaSubscriber(self._servers, topic)
+
+
+class MockKafkaGroup(MockKafkaBroker):
+    def make_subscriber(self, topic: str) -> Subscriber:
+        options = {"session.timeout.ms": 2000, "heartbeat.interval.ms": 100}
+        return KafkaGroupSubscriber(
+            self._servers, topic, group=topic, max_deliveries=2, options=options
+        )
+
+    def make_dead_letter_subscriber(self, topic: str) -> Subscriber:
+        return KafkaSubscriber(self._servers, f"{topic}.{topic}.dead")
+
+
+@pytest.mark.slow
+class TestMockKafka(BrokerContract):
+    delivery = Delivery.EACH
+    capabilities = frozenset({BrokerCapability.REPLAY})
+    acknowledges = Acknowledgement.PROCESS
+
+    @pytest.fixture
+    def broker(self, kafka_mock: str) -> Iterator[Broker]:
+        made = MockKafkaBroker(kafka_mock)
+        yield made
+        made.close()
+
+
+@pytest.mark.slow
+class TestMockKafkaGroup(BrokerContract):
+    delivery = Delivery.ONE
+    capabilities = frozenset({BrokerCapability.GROUPS, BrokerCapability.DEAD_LETTERS})
+    acknowledges = Acknowledgement.PROCESS
+
+    @pytest.fixture
+    def broker(self, kafka_mock: str) -> Iterator[Broker]:
+        made = MockKafkaGroup(kafka_mock)
+        yield made
+        made.close()
