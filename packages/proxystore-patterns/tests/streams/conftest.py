@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import queue
 import shutil
@@ -313,14 +314,39 @@ def rabbitmq_server(
 # --- Kafka ------------------------------------------------------------------------
 
 
+_REBALANCE_MS = 50
+
+
+def _mock_cluster(library: Path) -> str:
+    """Starts the mock cluster by its own interface: `test.mock.num.brokers` has no
+    setting for how long a group waits for its first members, which is 3 s."""
+    mock = ctypes.CDLL(str(library))
+    pointer = ctypes.c_void_p
+    mock.rd_kafka_conf_new.restype = pointer
+    mock.rd_kafka_new.restype = pointer
+    mock.rd_kafka_new.argtypes = [ctypes.c_int, pointer, ctypes.c_char_p, ctypes.c_size_t]
+    mock.rd_kafka_mock_cluster_new.restype = pointer
+    mock.rd_kafka_mock_cluster_new.argtypes = [pointer, ctypes.c_int]
+    mock.rd_kafka_mock_cluster_bootstraps.restype = ctypes.c_char_p
+    mock.rd_kafka_mock_cluster_bootstraps.argtypes = [pointer]
+    delay = mock.rd_kafka_mock_group_initial_rebalance_delay_ms
+    delay.argtypes, delay.restype = [pointer, ctypes.c_int32], None
+    home = mock.rd_kafka_new(0, mock.rd_kafka_conf_new(), ctypes.create_string_buffer(512), 512)
+    cluster = mock.rd_kafka_mock_cluster_new(home, 1)
+    delay(cluster, _REBALANCE_MS)
+    found: bytes = mock.rd_kafka_mock_cluster_bootstraps(cluster)
+    return found.decode()
+
+
 @pytest.fixture(scope="session")
-def kafka_mock() -> Iterator[str]:
+def kafka_mock() -> str:
     """The address of librdkafka's built-in mock cluster, which speaks the real protocol.
 
-    It lives in a client of this process, and listens on the loopback for others.
+    It lives in this process, until it ends, and listens on the loopback for others.
     """
-    confluent_kafka = pytest.importorskip("confluent_kafka", reason="confluent-kafka is missing")
-    home = confluent_kafka.Producer({"test.mock.num.brokers": 1, "log_level": 0})
-    brokers = home.list_topics(timeout=10).brokers.values()
-    yield ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
-    home.flush(1)
+    client = pytest.importorskip("confluent_kafka", reason="confluent-kafka is missing")
+    beside = Path(client.__file__).parent.parent / "confluent_kafka.libs"
+    library = next(beside.glob("librdkafka*"), None)
+    if library is None:
+        pytest.skip("this build of confluent-kafka has its librdkafka elsewhere")
+    return _mock_cluster(library)

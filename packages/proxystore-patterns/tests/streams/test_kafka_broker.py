@@ -35,7 +35,7 @@ class MockKafkaBroker(Broker):
 
 class MockKafkaGroup(MockKafkaBroker):
     def make_subscriber(self, topic: str) -> Subscriber:
-        options = {"session.timeout.ms": 2000, "heartbeat.interval.ms": 100}
+        options = {"session.timeout.ms": 3000, "heartbeat.interval.ms": 100}
         return KafkaGroupSubscriber(
             self._servers, topic, group=topic, max_deliveries=2, options=options
         )

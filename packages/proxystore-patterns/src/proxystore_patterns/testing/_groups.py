@@ -8,7 +8,6 @@ from proxystore_patterns.testing._broker import (
     drain,
     event,
     events,
-    is_silent,
     receive,
     take,
 )
@@ -37,7 +36,8 @@ class GroupSuite(Suite):
             publisher.send_message(topic, message)
         assert events(topic, 2) == [receive(subscriber).data for _ in range(2)]
         subscriber.close()
-        assert is_silent(broker.subscriber(topic))
+        publisher.end(topic, "p0")
+        assert drain(broker.subscriber(topic)) == []
 
     def test_what_was_rejected_is_delivered_again(self, broker: Broker) -> None:
         topic = broker.topic()

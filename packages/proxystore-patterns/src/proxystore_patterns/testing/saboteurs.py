@@ -311,7 +311,7 @@ class ForgetsTheTimeout(Saboteur):
 
     class subscriber_type(_Subscriber):
         def next_message(self, timeout: float | None = None) -> Message:
-            time.sleep(5)
+            time.sleep((timeout or 0) + 2.0)
             return super().next_message(timeout)
 
 

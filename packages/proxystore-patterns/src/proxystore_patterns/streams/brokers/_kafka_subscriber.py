@@ -19,6 +19,8 @@ __all__ = ["KafkaGroupSubscriber", "KafkaSubscriber"]
 
 _SLICE = 0.1
 _TIMEOUT = 30.0
+# Short: while the group shares out partitions the answer waits for the next poll.
+_COMMITTED_WITHIN = 0.5
 # Of which the client recovers by itself.
 _PASSING = frozenset(
     {
@@ -117,7 +119,7 @@ class _KafkaReader:
         if self._ends is None:
             self._ends = {number: self._end(number) for number in self._partitions()}
         positions = self._positions(list(self._ends))
-        return all(positions.get(number, 0) >= end for number, end in self._ends.items())
+        return all(max(positions.get(number, 0), 0) >= end for number, end in self._ends.items())
 
     def _positions(self, partitions: list[int]) -> dict[int, int]:
         """How far the stream was used."""
@@ -245,8 +247,11 @@ class KafkaGroupSubscriber(_KafkaReader):
     def _positions(self, partitions: list[int]) -> dict[int, int]:
         asked = [TopicPartition(self._topic, number) for number in partitions]
         try:
-            return {at.partition: at.offset for at in self._consumer.committed(asked, _TIMEOUT)}
+            found = self._consumer.committed(asked, _COMMITTED_WITHIN)
+            return {at.partition: at.offset for at in found}
         except KafkaException as exc:
+            if exc.args[0].code() == KafkaError._TIMED_OUT:
+                return {}
             raise failure(self._where, exc.args[0]) from exc
 
     def _bury(self, message: Message) -> None:
