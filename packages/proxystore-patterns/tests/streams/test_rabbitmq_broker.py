@@ -27,7 +27,7 @@ class RabbitMQBroker(Broker):
         self._url = url
 
     def make_publisher(self) -> Publisher:
-        return RabbitMQPublisher(self._url, max_deliveries=2)
+        return RabbitMQPublisher(self._url)
 
     def make_subscriber(self, topic: str) -> Subscriber:
         return RabbitMQSubscriber(self._url, topic, max_deliveries=2)

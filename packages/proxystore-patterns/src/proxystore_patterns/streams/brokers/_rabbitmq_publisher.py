@@ -35,7 +35,6 @@ class RabbitMQPublisher:
         url: ``amqp://user:password@host:port/vhost``.
         groups: Groups that get messages even if no subscriber of theirs has come
             yet. Others get what is sent from when their first subscriber came.
-        max_deliveries: As for the subscribers of the groups.
         retry_for: Seconds to try again while the server cannot be reached.
     """
 
@@ -44,10 +43,9 @@ class RabbitMQPublisher:
         url: str,
         *,
         groups: Iterable[str] = ("consumers",),
-        max_deliveries: int = 5,
         retry_for: float = 10.0,
     ) -> None:
-        self._groups, self._max_deliveries = tuple(groups), max_deliveries
+        self._groups = tuple(groups)
         self._lock = threading.Lock()
         self._expected: dict[str, int] = {}
         self._mine: dict[str, int] = {}
@@ -101,7 +99,7 @@ class RabbitMQPublisher:
     def _begin(self, channel: BlockingChannel, topic: str) -> None:
         channel.exchange_declare(topic, "fanout", durable=True)
         for name in self._groups:
-            Group(topic, name, self._max_deliveries).declare(channel)
+            Group(topic, name).declare(channel)
         Roll.call(channel, topic)
         channel.queue_declare(Roll.begun_queue(topic), durable=True)
         for queue in (Roll.queue(topic), Roll.begun_queue(topic)):

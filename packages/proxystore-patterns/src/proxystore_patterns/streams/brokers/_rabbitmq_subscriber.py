@@ -6,6 +6,7 @@ import time
 from collections import deque
 from typing import Any
 
+import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
 from proxystore.errors import ClosedError
@@ -17,7 +18,6 @@ from proxystore_patterns.errors import (
 from proxystore_patterns.streams._contract import BrokerCapability, Delivery, Message
 from proxystore_patterns.streams._events import is_end
 from proxystore_patterns.streams.brokers._rabbitmq_server import (
-    PERSISTENT,
     Connection,
     Group,
     Roll,
@@ -26,22 +26,23 @@ from proxystore_patterns.streams.brokers._rabbitmq_server import (
 __all__ = ["RabbitMQSubscriber"]
 
 _SLICE = 0.5
+_DELIVERIES = "x-deliveries"
 
 
 class RabbitMQSubscriber:
     """A member of a group, which together gets all of a topic, each message by one member.
 
     What a member that died, or closed, did not acknowledge another one gets at
-    once; what was delivered too often goes to the queue `dead_letters`. Members
-    are told of the end when all was delivered; what one of them has not
-    acknowledged by then, and dies with, waits for the next member.
+    once; what was delivered too often goes to the queue `dead_letters`. What is
+    delivered again comes after what waits. Members are told of the end when nothing
+    waits; what one of them has not acknowledged by then, and dies with, waits
+    for the next member.
 
     Args:
         url: ``amqp://user:password@host:port/vhost``.
         topic: What to receive.
         group: Its name, made if it is not there.
-        max_deliveries: How often a message is delivered before it is dead; the
-            same for all that name the group.
+        max_deliveries: How often a message is delivered before it is dead.
         retry_for: Seconds to try again while the server cannot be reached.
     """
 
@@ -56,8 +57,10 @@ class RabbitMQSubscriber:
         max_deliveries: int = 5,
         retry_for: float = 10.0,
     ) -> None:
-        self._group = Group(topic, group, max_deliveries)
-        self._arrived: deque[tuple[int, Message]] = deque()
+        self._group = Group(topic, group)
+        self._max_deliveries = max_deliveries
+        self._arrived: deque[tuple[Message, bool]] = deque()
+        self._after_end = False
         self._channels = 0
         self._over = self._closed = False
         self._connection = Connection(url, retry_for, self._prepare)
@@ -99,20 +102,11 @@ class RabbitMQSubscriber:
         raise EndOfStreamError(self.topic)
 
     def acknowledge(self, message: Message) -> None:
-        channels, tag = message.receipt
-
-        # Of a connection that broke: the server delivers it again.
-        if channels == self._channels:
-            self._connection.call(
-                lambda channel: channel.basic_ack(tag) if channels == self._channels else None
-            )
+        self._settle(message, None)
 
     def reject(self, message: Message) -> None:
-        channels, tag = message.receipt
-        if channels == self._channels:
-            self._connection.call(
-                lambda channel: channel.basic_nack(tag) if channels == self._channels else None
-            )
+        dead = message.deliveries >= self._max_deliveries
+        self._settle(message, self._group.dead_letters if dead else self._group.queue)
 
     def close(self) -> None:
         self._closed = True
@@ -128,9 +122,9 @@ class RabbitMQSubscriber:
 
     # Any: what pika gives callbacks.
     def _take(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        deliveries = 1 + int((properties.headers or {}).get("x-delivery-count", 0))
+        deliveries = 1 + _count((properties.headers or {}).get(_DELIVERIES))
         receipt = (self._channels, method.delivery_tag)
-        self._arrived.append((self._channels, Message(body, None, deliveries, receipt)))
+        self._arrived.append((Message(body, None, deliveries, receipt), method.redelivered))
 
     def _receive(self, seconds: float) -> Message | None:
         if self._closed:
@@ -141,20 +135,54 @@ class RabbitMQSubscriber:
             )
         if not self._arrived:
             return None
-        _, message = self._arrived.popleft()
-        if not is_end(message.data):
-            return message
-        self._connection.call(lambda channel: self._pass_on(channel, message.data))
-        self.acknowledge(message)
-        return None
+        message, redelivered = self._arrived.popleft()
+        if is_end(message.data):
+            self._take_end(message)
+            return None
+        self._after_end = False
+        if redelivered:
+            # Its consumer died: said in the message, or one that kills all of its
+            # consumers would come for ever.
+            self.reject(message)
+            return None
+        return message
 
-    def _pass_on(self, channel: BlockingChannel, end: bytes) -> None:
+    def _settle(self, message: Message, send_to: str | None) -> None:
+        """Acknowledge ``message``, after it was sent to another queue if one is named."""
+        channels, tag = message.receipt
+        properties = pika.BasicProperties(
+            delivery_mode=2, headers={_DELIVERIES: message.deliveries}
+        )
+
+        def settle(channel: BlockingChannel) -> None:
+            # Of a connection that broke: the server delivers it again.
+            if channels != self._channels:
+                return
+            if send_to is not None:
+                channel.basic_publish("", send_to, message.data, properties)
+            channel.basic_ack(tag)
+
+        self._connection.call(settle)
+
+    def _take_end(self, end: Message) -> None:
         """Leave the end to the next member, unless it is that of an earlier run."""
-        if Roll.call(channel, self.topic) == Roll(0, 0):
-            channel.basic_publish("", self._group.queue, end, PERSISTENT)
-            self._over = True
+        roll = self._connection.call(lambda channel: Roll.call(channel, self.topic))
+        waiting = self._connection.call(self._group.declare)
+        if roll != Roll(0, 0) or (waiting and self._after_end):
+            # The second of two ends in a row is one too many.
+            self._after_end = False
+            self.acknowledge(end)
+            return
+        self._after_end = bool(waiting)
+        self._over = not waiting
+        self._settle(end, self._group.queue)
 
     def _look(self) -> None:
         roll = self._connection.call(lambda channel: Roll.call(channel, self.topic))
         if roll.dead and not roll.living:
             raise ProducersLostError(self.topic, f"{roll.dead} of its producers lost connection")
+
+
+def _count(header: object) -> int:
+    """What a header says, if it is ours."""
+    return header if isinstance(header, int) else 0
