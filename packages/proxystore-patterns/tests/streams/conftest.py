@@ -283,9 +283,10 @@ class RabbitMQServer:
             time.sleep(0.1)
 
     def _answers(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as s:
-            s.sendall(b"AMQP\0\0\x09\1")
-            return s.recv(1) == b"\1"
+        place = ("127.0.0.1", self.port)
+        with contextlib.suppress(OSError), socket.create_connection(place, 1) as probe:
+            probe.sendall(b"AMQP\0\0\x09\1")
+            return probe.recv(1) == b"\1"
         return False
 
     def kill(self) -> None:

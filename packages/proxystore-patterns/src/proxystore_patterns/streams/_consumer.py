@@ -99,7 +99,8 @@ class StreamConsumer(Generic[T]):
             SerializationError: The object in an event is damaged. It goes on.
             BrokerUnavailableError: The broker cannot be reached.
         """
-        return self._stopping(self._proxy)
+        found: ProxyOr[T] = self._stopping(self._proxy)
+        return found
 
     def next_with_metadata(self) -> tuple[Metadata, ProxyOr[T]]:
         """As `next`, with its metadata."""
@@ -111,7 +112,8 @@ class StreamConsumer(Generic[T]):
         Raises:
             EventObjectMissingError: It is not in its store any more. The stream goes on.
         """
-        return self._stopping(self._object)
+        found: T = self._stopping(self._object)
+        return found
 
     def next_object_with_metadata(self) -> tuple[Metadata, T]:
         """As `next_object`, with its metadata."""

@@ -98,7 +98,10 @@ class Publisher(Protocol):
 class Subscriber(Protocol):
     """Receives the messages of one topic. Belongs to one thread at a time."""
 
-    delivery: Delivery
+    @property
+    def delivery(self) -> Delivery:
+        """Who gets a message when a topic has several subscribers."""
+        ...
 
     @property
     def topic(self) -> str:

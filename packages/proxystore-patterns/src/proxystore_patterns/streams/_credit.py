@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections import deque
@@ -64,12 +65,13 @@ class Credit:
         """
         if self.has_room(nbytes):
             return
-        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        assert self.bound is not None
+        timeout = math.inf if self._timeout is None else self._timeout
+        deadline = time.monotonic() + timeout
         wait = _FIRST_WAIT
         while not self._fits(nbytes):
-            if deadline is not None and time.monotonic() >= deadline:
-                assert self._timeout is not None
-                raise StreamFullError(topic, self.bound, self._timeout)
+            if time.monotonic() >= deadline:
+                raise StreamFullError(topic, self.bound, timeout)
             # Jitter, or many producers ask one server at the same moments.
             time.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - no secret
             wait = min(wait * 2, _LONGEST_WAIT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from proxystore_patterns.errors import BadEventError, StreamCapabilityError
 from proxystore_patterns.streams._contract import Acknowledging, Message, Subscriber
@@ -78,11 +78,11 @@ class Deliveries:
     def reject(self) -> None:
         """Give the message of the last event back, with all of its events."""
         if self._acknowledging is None:
-            name = type(self._subscriber).__name__
-            raise StreamCapabilityError("reject()", name, "consumer groups")
+            broker = type(self._subscriber).__name__
+            raise StreamCapabilityError("reject()", broker, "consumer groups")
         message, self._message = self._message, None
-        for name in self._taken:
-            self._seen.pop(name, None)
+        for taken in self._taken:
+            self._seen.pop(taken, None)
         self._events.clear()
         self._after, self._taken = [], []
         if message is not None:
@@ -102,17 +102,21 @@ class Deliveries:
     def _receive(self, timeout: float | None) -> None:
         self._message = self._subscriber.next_message(timeout)
         try:
-            event = bytes_to_event(self._message.data)
-            if isinstance(event, EndOfStreamEvent):
-                raise BadEventError("it is an end of stream, which no producer sends as a message")
+            self._events.extend(_objects(self._message.data))
         except BadEventError:
             self.reject_if_possible()
             self._message = None
             raise
-        self._events.extend(event.events if isinstance(event, EventBatch) else (event,))
 
     def _remember(self, name: tuple[str, int]) -> None:
         self._seen[name] = None
         self._taken.append(name)
         while len(self._seen) > _REMEMBERED:
             self._seen.popitem(last=False)
+
+
+def _objects(message: bytes) -> Sequence[ObjectEvent]:
+    event = bytes_to_event(message)
+    if isinstance(event, EndOfStreamEvent):
+        raise BadEventError("it is an end of stream, which brokers keep to themselves")
+    return event.events if isinstance(event, EventBatch) else (event,)

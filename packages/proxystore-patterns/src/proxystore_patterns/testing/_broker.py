@@ -8,7 +8,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 from uuid import uuid4
 
 from proxystore_patterns.errors import EndOfStreamError, StreamTimeoutError
@@ -66,24 +65,25 @@ class Broker(ABC):
 
     def publisher(self) -> Publisher:
         """As `make_publisher`, closed after the test."""
-        return self._closed_later(self.make_publisher())
+        made = self.make_publisher()
+        self._closing.callback(made.close)
+        return made
 
     def subscriber(self, topic: str) -> Subscriber:
         """As `make_subscriber`, closed after the test."""
-        return self._closed_later(self.make_subscriber(topic))
+        made = self.make_subscriber(topic)
+        self._closing.callback(made.close)
+        return made
 
     def dead_letters(self, topic: str) -> Subscriber:
         """As `make_dead_letter_subscriber`, closed after the test."""
-        return self._closed_later(self.make_dead_letter_subscriber(topic))
+        made = self.make_dead_letter_subscriber(topic)
+        self._closing.callback(made.close)
+        return made
 
     def close(self) -> None:
         """Close what was made."""
         self._closing.close()
-
-    # Any: publishers and subscribers alike.
-    def _closed_later(self, made: Any) -> Any:
-        self._closing.callback(made.close)
-        return made
 
 
 def event(topic: str, number: int, nbytes: int = 20) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from proxystore_patterns.streams import BrokerCapability
+from typing import Any
+
+from proxystore_patterns.streams import BrokerCapability, Publisher
 from proxystore_patterns.testing._broker import (
     Broker,
     drain,
@@ -16,6 +18,11 @@ from proxystore_patterns.testing._suites import Suite, started
 __all__ = ["DeadLetterSuite", "GroupSuite", "ReplaySuite"]
 
 
+# Any: a subscriber with the methods of what the test needs.
+def _able(broker: Broker, topic: str) -> tuple[Any, Publisher]:
+    return started(broker, topic)
+
+
 class GroupSuite(Suite):
     """acknowledge and reject."""
 
@@ -23,7 +30,7 @@ class GroupSuite(Suite):
 
     def test_what_was_not_acknowledged_is_delivered_again(self, broker: Broker) -> None:
         topic = broker.topic()
-        subscriber, publisher = started(broker, topic)
+        subscriber, publisher = _able(broker, topic)
         publisher.send_message(topic, event(topic, 0))
         assert event(topic, 0) == take(subscriber).data
         subscriber.close()
@@ -31,7 +38,7 @@ class GroupSuite(Suite):
 
     def test_what_was_acknowledged_is_not_delivered_again(self, broker: Broker) -> None:
         topic = broker.topic()
-        subscriber, publisher = started(broker, topic)
+        subscriber, publisher = _able(broker, topic)
         for message in events(topic, 2):
             publisher.send_message(topic, message)
         assert events(topic, 2) == [receive(subscriber).data for _ in range(2)]
@@ -41,7 +48,7 @@ class GroupSuite(Suite):
 
     def test_what_was_rejected_is_delivered_again(self, broker: Broker) -> None:
         topic = broker.topic()
-        subscriber, publisher = started(broker, topic)
+        subscriber, publisher = _able(broker, topic)
         publisher.send_message(topic, event(topic, 0))
         subscriber.reject(take(subscriber))
         again = take(subscriber)
@@ -59,18 +66,18 @@ class DeadLetterSuite(Suite):
 
     def test_what_was_delivered_too_often_goes_to_the_dead_letters(self, broker: Broker) -> None:
         topic = broker.topic()
-        subscriber, publisher = started(broker, topic)
+        subscriber, publisher = _able(broker, topic)
         for message in events(topic, 2):
             publisher.send_message(topic, message)
         publisher.end(topic, "p0")
         good: list[bytes] = []
         for _ in range(3):
-            message = take(subscriber)
-            if message.data == event(topic, 0):
-                subscriber.reject(message)
+            found = take(subscriber)
+            if found.data == event(topic, 0):
+                subscriber.reject(found)
             else:
-                good.append(message.data)
-                subscriber.acknowledge(message)
+                good.append(found.data)
+                subscriber.acknowledge(found)
         assert [event(topic, 1)] == good
         assert drain(subscriber) == []
         assert event(topic, 0) == take(broker.dead_letters(topic)).data
@@ -83,7 +90,7 @@ class ReplaySuite(Suite):
 
     def test_a_stream_is_replayed_from_an_offset(self, broker: Broker) -> None:
         topic = broker.topic()
-        subscriber, publisher = started(broker, topic)
+        subscriber, publisher = _able(broker, topic)
         for message in events(topic, 5):
             publisher.send_message(topic, message)
         publisher.end(topic, "p0")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import threading
+from operator import methodcaller
 from typing import Any
 
 from proxystore_patterns.streams.brokers._server import RedisServer
@@ -119,8 +120,5 @@ class Census:
                 mine = list(self._mine)
             for topic, producer in mine:
                 # An unreachable server is noticed by who sends; the next round tries again.
-                self._server.try_call(
-                    lambda client, at=(topic, producer): client.eval(
-                        _RENEW, 1, f"{at[0]}:producers", at[1], int(self._lease * 1000)
-                    )
-                )
+                renew = (_RENEW, 1, f"{topic}:producers", producer, int(self._lease * 1000))
+                self._server.try_call(methodcaller("eval", *renew))

@@ -28,7 +28,7 @@ def roll_topic(topic: str) -> str:
 def failure(where: str, error: KafkaError) -> BrokerUnavailableError:
     """What ``error`` means to a user."""
     found = f"{error.name()}: {error.str()[:200]}".removesuffix(".")
-    advice = "See that its brokers run and can be reached from here, and that the topic may be used."
+    advice = "See that its brokers can be reached from here, and that the topic may be used."
     return BrokerUnavailableError(where, found, advice)
 
 

@@ -59,8 +59,10 @@ class BasePublisher(ABC):
 
     @property
     def acknowledges(self) -> Acknowledgement:
-        """By the server's configuration: `DISK` if it syncs each write, `PROCESS` if it
-        appends each, else `MEMORY`. Asks the server."""
+        """What the server's configuration gives; asks the server.
+
+        `DISK` if it syncs each write, `PROCESS` if it appends each, else `MEMORY`.
+        """
         return self._server.acknowledges()
 
     def begin(self, topic: str, producer: str, *, producers: int = 1) -> None:

@@ -205,15 +205,16 @@ class RedisGroupSubscriber(BaseSubscriber):
             if not entries:
                 return None
             offset, data = entries[0][0].decode(), entries[0][1][_FIELD]
-            pending = self._server.call(
-                lambda client, at=offset: client.xpending_range(
-                    self._topic, self._group, at, at, 1
-                )
-            )
-            deliveries = pending[0]["times_delivered"] if pending else 1
+            deliveries = self._deliveries(offset)
             if deliveries <= self._max_deliveries:
                 return self._message(offset, data, deliveries)
             self._bury(offset, data)
+
+    def _deliveries(self, offset: str) -> int:
+        pending: Any = self._server.call(
+            lambda client: client.xpending_range(self._topic, self._group, offset, offset, 1)
+        )
+        return int(pending[0]["times_delivered"]) if pending else 1
 
     def _bury(self, offset: str, data: bytes) -> None:
         def move(client: Any) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import random
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import redis
 from redis.backoff import NoBackoff
@@ -81,7 +81,8 @@ class RedisServer:
             return Acknowledgement.MEMORY
         except redis.RedisError as exc:
             raise self._failure(exc, "See that it runs and can be reached from here.") from exc
-        plain = {_text(name): _text(value) for name, value in found.items()}
+        # Any: redis-py does not say of what type they are.
+        plain = {_text(name): _text(value) for name, value in cast("Any", found).items()}
         if plain.get("appendonly") != "yes":
             return Acknowledgement.MEMORY
         if plain.get("appendfsync") == "always":

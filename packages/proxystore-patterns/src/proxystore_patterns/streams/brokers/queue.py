@@ -22,9 +22,10 @@ __all__ = ["ProcessQueue", "QueuePublisher", "QueueSubscriber"]
 _ROOM_WITHIN = 1.0
 
 
+# With the parameters of queue.Queue.
 class _Queue(Protocol):
-    def put(self, obj: bytes, block: bool = ..., timeout: float | None = ...) -> None: ...
-    def get(self, block: bool = ..., timeout: float | None = ...) -> bytes: ...
+    def put(self, obj: bytes, block: bool, timeout: float | None) -> None: ...  # noqa: FBT001
+    def get(self, block: bool, timeout: float | None) -> bytes: ...  # noqa: FBT001
 
 
 class _Count:
