@@ -37,7 +37,7 @@ PLAIN = st.recursive(
     max_leaves=8,
 )
 METADATA = st.dictionaries(st.text(), PLAIN, max_size=3)
-NUMBERED = {"metadata": METADATA, "producer": st.text(), "sequence": st.integers(0, 2**70)}
+NUMBERED = {"metadata": METADATA, "producer": st.text(), "sequence": st.integers(0, 2**64 - 1)}
 OBJECTS = st.builds(NewObjectEvent, topic=st.text(), obj=st.binary(), **NUMBERED)
 ADDRESSES = st.text() | st.tuples(st.text(), st.dictionaries(st.text(), PLAIN, max_size=2))
 KEYS = st.builds(
@@ -92,21 +92,32 @@ def test_a_cut_event_is_refused(event: Any, missing: int) -> None:
         bytes_to_event(message + b"x" * missing)
 
 
-@given(st.integers(0, 255), st.binary(max_size=40), st.binary(max_size=40))
-@example(4, b'["t","p",0,{},{"$t":["k"]},{"$t":[{"$t":[1,2]},"n",{},true]}]', b"")
-@example(4, b'["t","p",0,{},["k"],{"$t":["u","n",{},true]}]', b"")
-@example(3, b'["t","p",true,{}]', b"")
-@example(3, b"[" * 5000, b"")
-@example(2, b'["t",1]', b"PsEv\1\2")
-@example(3, b'["t","p",1,{"$d":[[[],1]]}]', b"")
-@example(3, b'["t","p",1' + b"1" * 5000 + b",{}]", b"")
-@example(1, b'{"$d":[["t"]]}', b"")
+@given(st.integers(0, 255), st.binary(max_size=40), st.binary(max_size=40), st.integers(0, 3))
+@example(4, b'[{},{"$t":["k"]},{"$t":[{"$t":[1,2]},"n",{},true]}]', b"", 0)
+@example(4, b'[{},["k"],{"$t":["u","n",{},true]}]', b"", 0)
+@example(4, b"[{}]", b"", 0)
+@example(3, b"[1]", b"", 0)
+@example(3, b"[" * 5000, b"", 0)
+@example(2, b"", b"PsEv\1\2", 1)
+@example(2, b"", b"", 1)
+@example(3, b'{"$d":[[[],1]]}', b"", 0)
+@example(3, b"1" * 5000, b"", 0)
+@example(1, b'{"$d":[["t"]]}', b"", 0)
+@example(1, b"", b"body", 0)
 def test_a_well_framed_head_of_a_stranger_is_refused_or_is_an_event(
-    kind: int, head: bytes, body: bytes
+    kind: int, plain: bytes, body: bytes, number: int
 ) -> None:
-    header = struct.pack("<4sBBIQI", b"PsEv", 1, kind, len(head), len(body), zlib.crc32(head))
+    header = struct.pack("<4sBBHHIQQ", b"PsEv", 1, kind, 1, 1, len(plain), len(body), number)
+    head = b"tp" + plain
+    checksum = struct.pack("<I", zlib.crc32(header + head))
     with contextlib.suppress(BadEventError):
-        bytes_to_event(header + head + body)
+        bytes_to_event(header + checksum + head + body)
+
+
+@pytest.mark.parametrize("topic", ["t" * 70_000, "\ud800"])
+def test_a_topic_that_no_event_can_carry_is_refused(topic: str) -> None:
+    with pytest.raises(EventEncodingError, match="topic"):
+        event_to_bytes(NewObjectEvent(topic, b""))
 
 
 def test_a_batch_in_a_batch_is_refused() -> None:

@@ -1,20 +1,21 @@
 """Events: what producers tell consumers, and their form on the wire. Never pickled.
 
-A frame is a header (magic, version, kind, lengths, a checksum of the head), a head
-of plain values, and a body: nothing, the bytes of an object, or the frames of a batch.
+A frame is a header (magic, version, kind, lengths, a number), a checksum of header and
+head, a head (topic, producer, plain values if there are any) and a body: nothing, the
+bytes of an object, or the frames of a batch.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from proxystore.payload import BytesLike, Payload, as_buffers, payload_nbytes
 from proxystore.store.reference import StoreReference
-from proxystore_patterns.errors import BadEventError
+from proxystore_patterns.errors import BadEventError, EventEncodingError
 from proxystore_patterns.streams._plain import dump_plain, load_plain
 
 __all__ = [
@@ -34,7 +35,10 @@ __all__ = [
 Metadata: TypeAlias = dict[str, Any]
 
 _MAGIC, _VERSION = b"PsEv", 1
-_HEADER = struct.Struct("<4sBBIQI")
+# Magic, version, kind; bytes of topic, producer, plain values and body; sequence or count.
+_HEADER = struct.Struct("<4sBBHHIQQ")
+_CHECKSUM = struct.Struct("<I")
+_HEAD_AT = _HEADER.size + _CHECKSUM.size
 _END, _BATCH, _OBJECT, _KEY = range(1, 5)
 _END_BEGINS = _MAGIC + bytes([_VERSION, _END])
 
@@ -57,7 +61,7 @@ class NewObjectEvent:
     metadata: Metadata = field(default_factory=dict)
     producer: str = ""
     sequence: int = 0
-    """Counts the objects that a producer sent to a topic, from 0."""
+    """Counts the objects that a producer sent to a topic, from 0 to 2 ** 64 - 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,46 +124,53 @@ def is_end(message: BytesLike) -> bool:
 
 def _pieces(event: Event) -> list[BytesLike]:
     if isinstance(event, NewObjectEvent):
-        head = (event.topic, event.producer, event.sequence, event.metadata)
-        return _frame(_OBJECT, head, *as_buffers(event.obj))
+        plain = dump_plain(event.metadata, "an event") if event.metadata else b""
+        return _frame(_OBJECT, event, event.sequence, plain, as_buffers(event.obj))
     if isinstance(event, NewObjectKeyEvent):
         address, name, options = event.store
-        about = (address, name, dict(options), event.evict)
-        where = (event.topic, event.producer, event.sequence, event.metadata)
-        return _frame(_KEY, (*where, event.key, about))
+        values = [event.metadata, event.key, (address, name, dict(options), event.evict)]
+        return _frame(_KEY, event, event.sequence, dump_plain(values, "an event"), ())
     if isinstance(event, EventBatch):
         pieces = [piece for each in event.events for piece in _pieces(each)]
-        return _frame(_BATCH, (event.topic, len(event.events)), *pieces)
-    return _frame(_END, (event.topic, event.producer))
+        return _frame(_BATCH, event, len(event.events), b"", pieces)
+    return _frame(_END, event, 0, b"", ())
 
 
-def _frame(kind: int, head: tuple[Any, ...], *body: BytesLike) -> list[BytesLike]:
-    data = dump_plain(list(head), "an event")
-    nbytes = sum(map(payload_nbytes, body))
-    header = _HEADER.pack(_MAGIC, _VERSION, kind, len(data), nbytes, zlib.crc32(data))
-    return [header, data, *body]
+def _frame(
+    kind: int, event: Event, number: int, plain: bytes, body: Iterable[BytesLike]
+) -> list[BytesLike]:
+    try:
+        topic = event.topic.encode()
+        producer = b"" if isinstance(event, EventBatch) else event.producer.encode()
+        sizes = (len(topic), len(producer), len(plain), sum(map(payload_nbytes, body)))
+        header = _HEADER.pack(_MAGIC, _VERSION, kind, *sizes, number)
+    except (UnicodeEncodeError, struct.error) as exc:
+        raise EventEncodingError("an event", "a topic that is too long, or no text") from exc
+    head = b"".join((topic, producer, plain))
+    return [header, _CHECKSUM.pack(zlib.crc32(head, zlib.crc32(header))), head, *body]
 
 
 def _parse(view: memoryview, *, nested: bool) -> tuple[Event, int]:
-    if len(view) < _HEADER.size:
+    if len(view) < _HEAD_AT:
         raise BadEventError(f"it has {len(view)} bytes, fewer than any event")
-    magic, version, kind, head_nbytes, body_nbytes, checksum = _HEADER.unpack_from(view)
+    magic, version, kind, *sizes, body_nbytes, number = _HEADER.unpack_from(view)
     if magic != _MAGIC:
         raise BadEventError("it does not begin as events do")
     if version != _VERSION:
         raise BadEventError(f"it is in version {version}, and this one reads {_VERSION}")
-    start = _HEADER.size + head_nbytes
-    end = start + body_nbytes
+    body_at = _HEAD_AT + sum(sizes)
+    end = body_at + body_nbytes
     if end > len(view):
         raise BadEventError(f"it was cut: {end - len(view)} bytes are missing")
-    data = bytes(view[_HEADER.size : start])
-    if zlib.crc32(data) != checksum:
+    head = bytes(view[_HEAD_AT:body_at])
+    checksum = zlib.crc32(head, zlib.crc32(view[: _HEADER.size]))
+    if checksum != _CHECKSUM.unpack_from(view, _HEADER.size)[0]:
         raise BadEventError("its head was changed on the way")
-    reader = _READERS.get(kind)
-    if reader is None or (nested and kind in {_BATCH, _END}):
+    read = _READERS.get(kind)
+    if read is None or (nested and kind in {_BATCH, _END}):
         raise BadEventError(f"its kind is {kind}, which is none that can stand there")
     try:
-        return reader(load_plain(data), view[start:end]), end
+        return read(_Head(head, sizes, number), view[body_at:end]), end
     except (TypeError, ValueError) as exc:
         if isinstance(exc, BadEventError):
             raise
@@ -167,58 +178,61 @@ def _parse(view: memoryview, *, nested: bool) -> tuple[Event, int]:
 
 
 # Any in the rest of this module: what stood in a head, before it is checked.
+class _Head:
+    """The head of a frame, taken apart."""
+
+    def __init__(self, head: bytes, sizes: list[int], number: int) -> None:
+        topic, producer, plain = sizes
+        self.topic = head[:topic].decode()
+        self.producer = head[topic : topic + producer].decode()
+        self.values: Any = load_plain(head[topic + producer :]) if plain else {}
+        self.number = number
+
+
 def _typed(value: Any, kind: type | tuple[type, ...]) -> Any:
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+    if not isinstance(value, kind):
         raise BadEventError(f"a {type(value).__name__} stands where another type should")
     return value
 
 
-def _where(head: list[Any]) -> dict[str, Any]:
-    topic, producer, sequence, metadata = head
-    return {
-        "topic": _typed(topic, str),
-        "producer": _typed(producer, str),
-        "sequence": _typed(sequence, int),
-        "metadata": _typed(metadata, dict),
-    }
-
-
-def _read_end(head: Any, body: memoryview) -> EndOfStreamEvent:
-    topic, producer = head
+def _read_end(head: _Head, body: memoryview) -> EndOfStreamEvent:
     _nothing(body)
-    return EndOfStreamEvent(_typed(topic, str), _typed(producer, str))
+    return EndOfStreamEvent(head.topic, head.producer)
 
 
-def _read_object(head: Any, body: memoryview) -> NewObjectEvent:
-    return NewObjectEvent(obj=body, **_where(head))
+def _read_object(head: _Head, body: memoryview) -> NewObjectEvent:
+    metadata = _typed(head.values, dict)
+    return NewObjectEvent(head.topic, body, metadata, head.producer, head.number)
 
 
-def _read_key(head: Any, body: memoryview) -> NewObjectKeyEvent:
-    *where, key, about = head
+def _read_key(head: _Head, body: memoryview) -> NewObjectKeyEvent:
+    metadata, key, about = head.values
     address, name, options, evict = _typed(about, tuple)
     _nothing(body)
     if isinstance(address, tuple):
         kind, config = address
         address = (_typed(kind, str), _typed(config, dict))
-    reference = StoreReference(
-        _typed(address, (str, tuple)), _typed(name, str), _typed(options, dict)
-    )
     return NewObjectKeyEvent(
-        key=_typed(key, tuple), store=reference, evict=_typed(evict, bool), **_where(where)
+        head.topic,
+        _typed(key, tuple),
+        StoreReference(_typed(address, (str, tuple)), _typed(name, str), _typed(options, dict)),
+        _typed(evict, bool),
+        _typed(metadata, dict),
+        head.producer,
+        head.number,
     )
 
 
-def _read_batch(head: Any, body: memoryview) -> EventBatch:
-    topic, count = head
+def _read_batch(head: _Head, body: memoryview) -> EventBatch:
     events: list[ObjectEvent] = []
     while len(body):
         event, end = _parse(body, nested=True)
         assert isinstance(event, (NewObjectEvent, NewObjectKeyEvent))
         events.append(event)
         body = body[end:]
-    if len(events) != _typed(count, int):
-        raise BadEventError(f"it says {count} events and has {len(events)}")
-    return EventBatch(_typed(topic, str), events)
+    if len(events) != head.number:
+        raise BadEventError(f"it says {head.number} events and has {len(events)}")
+    return EventBatch(head.topic, events)
 
 
 def _nothing(body: memoryview) -> None:
@@ -226,7 +240,7 @@ def _nothing(body: memoryview) -> None:
         raise BadEventError("it has a body, and its kind has none")
 
 
-_READERS: Mapping[int, Any] = {
+_READERS: Mapping[int, Callable[[_Head, memoryview], Event]] = {
     _END: _read_end,
     _OBJECT: _read_object,
     _KEY: _read_key,

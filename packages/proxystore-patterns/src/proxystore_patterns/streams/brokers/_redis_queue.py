@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from proxystore_patterns.streams._contract import Delivery, Message
 from proxystore_patterns.streams._events import is_end
 from proxystore_patterns.streams.brokers._redis_base import (
@@ -22,7 +20,7 @@ class RedisQueuePublisher(BasePublisher):
         self._census.begin(topic, producer, producers, end_marker(topic))
 
     def send_message(self, topic: str, message: bytes) -> None:
-        self._server.call(lambda client: client.rpush(topic, message))
+        self._server.command("RPUSH", topic, message)
 
 
 class RedisQueueSubscriber(BaseSubscriber):
@@ -34,8 +32,7 @@ class RedisQueueSubscriber(BaseSubscriber):
     delivery = Delivery.ONE
 
     def _receive(self, seconds: float) -> Message | None:
-        # Any: redis-py types its answers by unions of all.
-        found: Any = self._server.call(lambda client: client.blpop(self._topic, seconds))
+        found = self._server.command("BLPOP", self._topic, seconds)
         if found is None:
             return None
         data: bytes = found[1]
@@ -44,12 +41,12 @@ class RedisQueueSubscriber(BaseSubscriber):
         if self._is_over():
             self._over = True
             # For the next subscriber.
-            self._server.call(lambda client: client.rpush(self._topic, data))
-            self._server.call(lambda client: client.expire(self._topic, _KEPT_S))
+            self._server.command("RPUSH", self._topic, data)
+            self._server.command("EXPIRE", self._topic, _KEPT_S)
         return None
 
     def _is_drained(self) -> bool:
-        return not self._server.call(lambda client: client.llen(self._topic))
+        return not self._server.command("LLEN", self._topic)
 
 
 _KEPT_S = 24 * 3600

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
+import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -41,6 +44,8 @@ class RedisServer:
         # What is tried again, and for how long, is up to `call`.
         given |= {"retry": Retry(NoBackoff(), 0), "decode_responses": False}
         self.client = redis.Redis(hostname, port, **given)
+        self._kept = threading.local()
+        self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
 
     # Any: redis-py types its answers by unions of all.
     def call(self, request: Callable[[Any], R]) -> R:
@@ -67,6 +72,14 @@ class RedisServer:
             time.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - no secret
             wait = min(wait * 2, _LONGEST_WAIT)
 
+    def command(self, *parts: Any) -> Any:
+        """The answer to one command, as bytes and lists of them.
+
+        By a connection that the thread keeps: a pool, with what it checks at each use,
+        costs 30 us, a fifth of a round trip.
+        """
+        return self.call(lambda _: self._direct(parts))
+
     def try_call(self, request: Callable[[Any], object]) -> None:
         """Make ``request`` once, whatever comes of it."""
         with contextlib.suppress(redis.RedisError):
@@ -91,7 +104,30 @@ class RedisServer:
 
     def close(self) -> None:
         """End the connections."""
+        for connection in list(self._connections):
+            connection.disconnect()
         self.client.close()
+
+    def _direct(self, parts: tuple[Any, ...]) -> Any:
+        connection = self._connection()
+        try:
+            connection.send_command(*parts)
+            return connection.read_response()
+        except redis.ResponseError:
+            raise
+        # Whatever it was, the answer must not be that to the next command.
+        except BaseException:
+            connection.disconnect()
+            raise
+
+    # Any: redis-py has a class of connection for each way to a server.
+    def _connection(self) -> Any:
+        """This thread's own; a forked child makes it anew."""
+        if getattr(self._kept, "pid", None) != os.getpid():
+            self._kept.connection = self.client.connection_pool.make_connection()
+            self._kept.pid = os.getpid()
+            self._connections.add(self._kept.connection)
+        return self._kept.connection
 
     def _failure(self, exc: Exception, advice: str) -> BrokerUnavailableError:
         lines = str(exc).splitlines() or [""]

@@ -1,0 +1,56 @@
+"""Rows of streams: beside objects sent through the broker itself, and the older system's."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from processes import MeasuringProcess
+from report import Row
+from samples import median_of, ratio_of
+from servers import redis_server
+
+_SIZES = {"10 KB": 10_000, "1 MB": 1_000_000, "10 MB": 10_000_000, "100 MB": 100_000_000}
+_ROUNDS = {"10 KB": 30, "1 MB": 20, "10 MB": 15, "100 MB": 7}
+_PER_ROUND = {"10 KB": 50, "1 MB": 10, "10 MB": 3, "100 MB": 1}
+_WANTED = {"10 KB": 0.95, "10 MB": 7.0, "100 MB": 7.0}
+
+
+def measure(peer: str) -> Iterator[Row]:
+    """Yield a row a size and other side: from `send` until the other process uses the object."""
+    sides = {"ours": sys.executable, "plain": sys.executable, "older": peer}
+    with redis_server() as port, ExitStack() as stack:
+        processes = {
+            side: stack.enter_context(
+                MeasuringProcess(python, "streams.py", side, str(port), f"t-{side}")
+            )
+            for side, python in sides.items()
+        }
+        for label in _SIZES:
+            samples = _interleaved(label, processes)
+            for side, title in (("plain", "pickled into the Redis list"), ("older", "1.1.0")):
+                ratio = ratio_of(samples[side], samples["ours"])
+                target = _WANTED.get(label) if side == "plain" else None
+                yield Row(
+                    f"stream by Redis list and shared memory beside {title}, {label}",
+                    "ms",
+                    median_of(samples["ours"]),
+                    median_of(samples[side]),
+                    ratio,
+                    wanted=None if target is None else f">= {target:.2g}x",
+                    met=None if target is None else ratio.median >= target,
+                )
+
+
+def _interleaved(label: str, processes: dict[str, MeasuringProcess]) -> dict[str, list[float]]:
+    request = {"nbytes": _SIZES[label], "n": _PER_ROUND[label]}
+    samples: dict[str, list[float]] = {side: [] for side in processes}
+    for number in range(_ROUNDS[label] + 1):
+        order = list(processes.items())
+        for side, process in order if number % 2 else reversed(order):
+            seconds = process.ask(**request)["seconds"]
+            if number:  # The first round warms them up.
+                samples[side].append(statistics.median(seconds) * 1e3)
+    return samples
