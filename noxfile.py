@@ -28,7 +28,7 @@ LINT_TOOLS = ("ruff==0.17.*", "import-linter==2.*", "deptry==0.25.*", "towncrier
 TYPES_TOOLS = ("nox", "mypy==2.*", "pyright[nodejs]==1.1.*")
 # What deptry cannot know of what it does not see installed.
 MODULES = {"pyzmq": "zmq", "ucxx-cu12": "ucxx"}
-MINIATURES = ("genomes", "wordcount")
+MINIATURES = ("genomes", "deepdrive", "wordcount")
 DOCS_TOOLS = ("sphinx==9.*", "furo==2025.12.*", "myst-parser==5.*", "sphinx-copybutton==0.5.*")
 
 # In front, for nox must not meet the shims of versions that are not active.

@@ -55,8 +55,9 @@ def draw(figures: dict[str, Any], theme: Theme, file: Path) -> None:
     heights = [max(0.45, _ROW_IN * count) for count in rows] + [1.4, 1.4]
     figure = Figure((_WIDTH_IN, sum(heights) + 0.5 * len(heights)), layout="constrained")
     axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+    colours = dict(zip(_stages(shown[0]), theme.stages, strict=False))
     for ax, run in zip(axes, shown, strict=False):
-        _draw_tasks(ax, run, _median(figures, run), theme)
+        _draw_tasks(ax, run, _median(figures, run), colours, theme)
     stored, private = axes[-2:]
     _draw_memory(stored, shown, "stored_nbytes", "objects in\nthe store, MB", theme)
     _draw_memory(private, shown, "private_nbytes", "private memory of\nprocesses, MB", theme)
@@ -86,9 +87,10 @@ def _stage_key(figures: dict[str, Any], theme: Theme) -> list[Patch]:
     return key
 
 
-def _draw_tasks(ax: Axes, run: dict[str, Any], median_s: float, theme: Theme) -> None:
+def _draw_tasks(
+    ax: Axes, run: dict[str, Any], median_s: float, colours: dict[str, str], theme: Theme
+) -> None:
     """One row for each worker."""
-    colours = dict(zip(_stages(run), theme.stages, strict=False))
     workers = list(dict.fromkeys(span["pid"] for span in run["spans"]))
     for span in run["spans"]:
         row = workers.index(span["pid"])

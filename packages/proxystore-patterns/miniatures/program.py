@@ -13,10 +13,13 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor
+from multiprocessing.context import BaseContext
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any, ClassVar
 
 from measuring import Run
+from tasks import give
 
 from proxystore.connectors.shm import ShmConnector
 from proxystore.store import Store
@@ -48,7 +51,11 @@ class Miniature(ABC):
     def workers(self) -> int:
         """How many processes the pool has."""
 
-    # Any: results are whatever JSON can hold.
+    # Any: what is handed on, and results, which are whatever JSON can hold.
+    def handed(self, context: BaseContext) -> tuple[Any, ...]:
+        """What workers of the next run shall have, such as queues; `tasks.given` gives it."""
+        return ()
+
     @abstractmethod
     def expected(self) -> Any:
         """The result, computed in this process without a pool."""
@@ -117,15 +124,19 @@ def _run(miniature: Miniature, way: str) -> tuple[Run, Any]:
     context.set_forkserver_preload([*_PRELOADED])
     all_there = context.Barrier(miniature.workers)
     with Store(miniature.name) as store:
-        with ProcessPoolExecutor(
-            miniature.workers, context, all_there.wait, (_START_S,)
-        ) as pool:
+        started = (all_there, miniature.handed(context))
+        with ProcessPoolExecutor(miniature.workers, context, _start, started) as pool:
             # Starts a worker for each, since none of them is done before all are there.
             list(pool.map(int, range(miniature.workers)))
             run, result = miniature.run(way, pool, store)
         # Not before: a worker lets arguments go after it has sent the result.
         run.left_stored_nbytes = store.connector.census().nbytes
         return run, result
+
+
+def _start(all_there: Barrier, handed: tuple[Any, ...]) -> None:
+    give(*handed)
+    all_there.wait(_START_S)
 
 
 def _machine(load: float) -> dict[str, Any]:

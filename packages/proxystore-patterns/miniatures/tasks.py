@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from proxystore.proxy import Proxy, extract
 from proxystore.store import Store
 
-__all__ = ["Span", "opened", "worked"]
+__all__ = ["Span", "give", "given", "opened", "worked"]
 
 # Any throughout: tasks of every signature.
 
@@ -55,3 +55,16 @@ def worked(
 def opened(url: str) -> Store[Any]:
     """The store at ``url``, opened once for each worker."""
     return Store.from_url(url)
+
+
+_given: list[Any] = []
+
+
+def give(*things: Any) -> None:
+    """Keep what a worker was started with, for there is no other way to hand queues to tasks."""
+    _given[:] = things
+
+
+def given() -> tuple[Any, ...]:
+    """What the worker was started with."""
+    return tuple(_given)

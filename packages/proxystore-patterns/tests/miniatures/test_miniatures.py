@@ -46,14 +46,28 @@ def test_words_are_counted_right_in_each_way_and_owners_leave_nothing(tmp_path: 
     assert left == {"by value": False, "by proxy": True, "owned": False}
 
 
-@pytest.mark.parametrize(("name", "pattern"), [("genomes", "futures"), ("wordcount", "owned")])
+@pytest.mark.slow
+def test_inference_on_streams_starts_once_and_gives_the_right_result(tmp_path: Path) -> None:
+    figures = _figures("deepdrive", tmp_path, "--startup", "0.1")
+
+    used = {
+        run["way"]: len({span["pid"] for span in run["spans"] if span["stage"] == "inference"})
+        for run in figures["shown"]
+    }
+    assert list(used) == ["by value", "streams"]
+    assert used["streams"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"), [("genomes", "futures"), ("deepdrive", "streams"), ("wordcount", "owned")]
+)
 @pytest.mark.slow
 def test_help_says_what_each_way_is(name: str, pattern: str) -> None:
     command = [sys.executable, "-I", _PROGRAMS / f"{name}.py", "--help"]
 
     said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
 
-    assert [way for way in ("by value", "by proxy", pattern) if f"- {way}:" not in said] == []
+    assert [way for way in ("by value", pattern) if f"- {way}:" not in said] == []
 
 
 def _starts_early(run: dict[str, Any]) -> bool:
