@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from proxystore.store import Store
 from proxystore_patterns.errors import (
     BrokerUnavailableError,
     ProducersLostError,
     StreamTimeoutError,
 )
 from proxystore_patterns.streams import StreamConsumer, StreamProducer
-from proxystore_patterns.streams.brokers.queue import (
-    ProcessQueue,
-    QueuePublisher,
-    QueueSubscriber,
-)
 from proxystore_patterns.streams.brokers.redis import (
     RedisGroupSubscriber,
     RedisQueuePublisher,
@@ -297,28 +291,45 @@ def test_a_rabbitmq_stream_survives_kill_9_of_the_node(rabbitmq_server: Any) -> 
     consumer.close()
 
 
-def _produce(queue: ProcessQueue, store_url: str, first: int) -> None:
-    with (
-        Store.from_url(store_url) as store,
-        StreamProducer[Any](
-            QueuePublisher({"t": queue}), default_store=store, producers=2
-        ) as producer,
-    ):
-        for number in range(first, first + 3):
-            producer.send("t", bytes([number]) * 100_000)
+QUEUES = """
+import multiprocessing
+
+from proxystore.store import Store
+from proxystore_patterns.streams import StreamConsumer, StreamProducer
+from proxystore_patterns.streams.brokers.queue import (
+    ProcessQueue,
+    QueuePublisher,
+    QueueSubscriber,
+)
 
 
-def test_processes_stream_by_a_queue(tmp_path: Any) -> None:
+def produce(queue, store_url, first):
+    publisher = QueuePublisher({"t": queue})
+    with Store.from_url(store_url) as store:
+        with StreamProducer(publisher, default_store=store, producers=2) as producer:
+            for number in range(first, first + 3):
+                producer.send("t", bytes([number]) * 100_000)
+
+
+if __name__ == "__main__":
     context = multiprocessing.get_context("spawn")
     queue = ProcessQueue(context=context)
     with Store("between") as store:
-        processes = [
-            context.Process(target=_produce, args=(queue, store.url, first)) for first in (0, 10)
-        ]
-        for process in processes:
-            process.start()
-        consumer = StreamConsumer[bytes](QueueSubscriber(queue), timeout=30)
-        assert [0, 1, 2, 10, 11, 12] == sorted(obj[0] for obj in consumer.iter_objects())
-        for process in processes:
+        for first in (0, 10):
+            context.Process(target=produce, args=(queue, store.url, first)).start()
+        consumer = StreamConsumer(QueueSubscriber(queue), timeout=30)
+        print(sorted(obj[0] for obj in consumer.iter_objects()))
+        for process in multiprocessing.active_children():
             process.join(20)
             assert process.exitcode == 0
+"""
+
+
+def test_processes_stream_by_a_queue(tmp_path: Path) -> None:
+    # A script: processes that are spawned import their main module again.
+    script = tmp_path / "queues.py"
+    script.write_text(QUEUES)
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.returncode) == ("[0, 1, 2, 10, 11, 12]\n", 0), done.stderr
