@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import patterns_executors
 import patterns_futures
 import patterns_ownership
+import patterns_streams
 from report import Row
 
-_PARTS = (patterns_futures, patterns_ownership, patterns_executors)
+_PARTS = (patterns_futures, patterns_ownership, patterns_streams, patterns_executors)
 
 
 def measure(peer: str) -> Iterator[Row]:
