@@ -26,6 +26,7 @@ EACH_PACKAGE = nox.parametrize("package", list(PACKAGES), ids=list(PACKAGES))
 
 LINT_TOOLS = ("ruff==0.17.*", "import-linter==2.*", "deptry==0.25.*", "towncrier==26.*")
 TYPES_TOOLS = ("nox", "mypy==2.*", "pyright[nodejs]==1.1.*")
+QUICK = ["-m", "not slow"]
 # What deptry cannot know of what it does not see installed.
 MODULES = {"pyzmq": "zmq", "ucxx-cu12": "ucxx"}
 MINIATURES = ("genomes", "deepdrive", "wordcount")
@@ -101,8 +102,13 @@ def _run_tests(
 @nox.session(python=list(FOUND) if OLDEST in FOUND else [OLDEST, *FOUND])
 @EACH_PACKAGE
 def tests(session: nox.Session, package: str) -> None:
-    """Each package from its wheel, on every Python found: `-- [PACKAGE...] [pytest options]`."""
+    """Each package from its wheel, on every Python found: `-- [PACKAGE...] [pytest options]`.
+
+    Without options the slow tests run on the oldest Python alone: three times they take an hour.
+    """
     options = _posargs(session, PACKAGES[package])
+    if not options and session.python != OLDEST:
+        options = QUICK
     wheels.install(session, package, *PACKAGES[package].test_group)
     _run_tests(session, PACKAGES[package], options)
 
@@ -110,8 +116,8 @@ def tests(session: nox.Session, package: str) -> None:
 @nox.session(python=OLDEST, venv_backend="uv")
 @EACH_PACKAGE
 def tests_min(session: nox.Session, package: str) -> None:
-    """Each package with the lowest versions that it declares."""
-    options = _posargs(session, PACKAGES[package])
+    """Each package with the lowest versions that it declares; quick tests, without options."""
+    options = _posargs(session, PACKAGES[package]) or QUICK
     declared = [each for each in PACKAGES[package].declared() if each.name not in PACKAGES]
     for each in declared:
         if each.floor is None:
