@@ -158,10 +158,12 @@ class Processes:
         instance, _, address = where.partition("@")
         socket = self.place.file(instance)
         if where != _HOME and os.path.exists(socket):
+            # Not methods of this object, which has the clients of such endpoints: in a circle a
+            # connector that nobody closed keeps its sockets, for which the context waits.
             is_served = partial(_is_served, self.place, socket)
-            return Endpoint(
-                f"ipc://{socket}", repr(self.place), is_served=is_served, is_owned=self._is_owned
-            )
+            is_owned = partial(_is_owned, self.place)
+            title = repr(self.place)
+            return Endpoint(f"ipc://{socket}", title, is_served=is_served, is_owned=is_owned)
         is_home = where == _HOME
         if is_home:
             instance, address = self.place.namespace, self.address.home or ""
@@ -214,10 +216,11 @@ class Processes:
 
     def _gone(self, found: str) -> MediumGoneError:
         where = f"{self.place!r} on host {this_node().host!r}"
-        return gone(where, found, is_owned=self._is_owned())
+        return gone(where, found, is_owned=_is_owned(self.place))
 
-    def _is_owned(self) -> bool:
-        return self.place.owner() is Owner.LIVES
+
+def _is_owned(place: Place) -> bool:
+    return place.owner() is Owner.LIVES
 
 
 def _is_served(place: Place, socket: str) -> bool:
