@@ -13,6 +13,8 @@ from proxystore.host.forks import remake_in_child
 
 __all__ = ["CLOCK", "Alarm"]
 
+_LONGEST_WAIT_S = 3600.0
+
 
 class Alarm:
     """A call to come."""
@@ -71,7 +73,8 @@ class _Clock:
                 left = self._alarms[0][0] - time.monotonic()
                 if left <= 0:
                     return heapq.heappop(self._alarms)[2]
-                self._changed.wait(left)
+                # Bounded, for a lock can be waited for 292 years at most, and a lease be longer.
+                self._changed.wait(min(_LONGEST_WAIT_S, left))
             self._runs = False
             return None
 

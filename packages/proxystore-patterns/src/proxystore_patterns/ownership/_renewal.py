@@ -11,6 +11,8 @@ from proxystore.host.forks import remake_in_child
 
 __all__ = ["Lease"]
 
+_LONGEST_WAIT_S = 3600.0
+
 
 class Lease:
     """Renewed in the background until `end`, at a third of its time.
@@ -81,7 +83,9 @@ class _Renewer:
                 if lease.due <= now:
                     lease.renew()
             soonest = min((lease.due for lease in list(self._leases)), default=None)
-            self._added.wait(None if soonest is None else max(0.0, soonest - time.monotonic()))
+            left = None if soonest is None else max(0.0, soonest - time.monotonic())
+            # Bounded, for an event can be waited for 292 years at most, and a lease be longer.
+            self._added.wait(None if left is None else min(_LONGEST_WAIT_S, left))
             self._added.clear()
 
 
