@@ -15,7 +15,12 @@ from hypothesis import strategies as st
 
 from proxystore.abc import Capability
 from proxystore.connectors.local import LocalConnector
-from proxystore.errors import CapabilityError, CorruptObjectError, SerializationError
+from proxystore.errors import (
+    CapabilityError,
+    CorruptObjectError,
+    MediumFullError,
+    SerializationError,
+)
 from proxystore.proxy import Proxy, ProxyResolveError, is_resolved
 from proxystore.store import Store, get_key, get_store
 from proxystore.testing import MemoryConnector
@@ -24,6 +29,7 @@ from proxystore_patterns.errors import (
     FutureCancelledError,
     FutureTimeoutError,
     NoResultError,
+    ProducerDiedError,
     ProducerRaisedError,
     ResultTakenError,
 )
@@ -387,3 +393,33 @@ def test_proxies_are_typed_as_such(local: Store[Any]) -> None:
     made.set_result(3)
     proxy: Proxy[int] = made.proxy()
     assert 4 == proxy + 1
+
+
+def test_a_callback_that_ends_the_interpreter_keeps_no_other_waiting(local: Store[Any]) -> None:
+    first, second = future(local), future(local)
+    called = threading.Event()
+
+    def leave(_: object) -> None:
+        raise SystemExit
+
+    first.add_done_callback(leave)
+    second.add_done_callback(lambda _: called.set())
+    first.set_result(1)
+    second.set_result(2)
+    assert called.wait(20)
+
+
+def test_a_producer_that_has_no_room_for_its_outcome_is_taken_for_dead(
+    local: Store[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = future(local)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise MediumFullError("this medium", 1, "Evict objects.")
+
+    with pytest.raises(MediumFullError), made.producing(lease=60):
+        monkeypatch.setattr(local.connector, "set", full)
+        made.set_result(1)
+    monkeypatch.undo()
+    with pytest.raises(ProducerDiedError):
+        made.result(20)

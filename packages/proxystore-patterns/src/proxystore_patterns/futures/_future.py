@@ -172,7 +172,7 @@ class Future(Generic[T]):
         def on_done() -> None:
             try:
                 call(self)
-            except Exception:  # noqa: BLE001 - as in concurrent.futures: others wait for theirs.
+            except BaseException:  # noqa: BLE001 - also SystemExit: others wait for theirs.
                 _log.exception("A callback of %r failed.", self)
 
         Watch(self.store, self.key, on_done)
@@ -248,7 +248,8 @@ class Future(Generic[T]):
         else:
             self._require_result()
         finally:
-            held.end()
+            # Without an outcome, as where the medium has no room for it, the marks tell of a death.
+            held.end(keep_begun=not self.done())
 
     def _require_result(self) -> None:
         if self.done():

@@ -88,12 +88,17 @@ class Lease:
                 self._store.replace(self._begun, self._me)
         self._later()
 
-    def end(self) -> None:
-        """Remove the marks. The future must have an outcome."""
+    def end(self, *, keep_begun: bool = False) -> None:
+        """Remove the marks, of a future that has an outcome.
+
+        Args:
+            keep_begun: It has none, and will get none from here: let those who wait see that.
+        """
         self._ended = True
         if self._alarm is not None:
             self._alarm.cancel()
-        self._store.evict(self._begun)
+        if not keep_begun:
+            self._store.evict(self._begun)
         self._store.evict(self._alive)
 
     def _renew(self) -> None:
