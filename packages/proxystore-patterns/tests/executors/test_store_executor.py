@@ -30,6 +30,7 @@ from proxystore.proxy import Proxy, extract, get_factory, is_resolved
 from proxystore.store import Store, get_key
 from proxystore_patterns.errors import StillBorrowedError
 from proxystore_patterns.executors import ProxyAlways, ProxySize, ProxyType, StoreExecutor, proxied
+from proxystore_patterns.futures import future
 from proxystore_patterns.ownership import OwnedProxy, drop, own
 
 LARGE = 10_000
@@ -325,3 +326,18 @@ def test_the_process_that_submits_does_not_load_what_it_passes_on(processes, ove
     assert not is_resolved(first)
     assert extract(first).sum() == LARGE
     assert get_factory(first).estate.key
+
+
+def test_a_proxy_of_a_result_to_come_is_passed_on_unresolved() -> None:
+    with StoreExecutor(ThreadPoolExecutor(2), Store("demo"), ProxySize(1)) as executor:
+        coming = future(executor.store)
+        total = executor.submit(sum, coming.proxy(timeout=60))
+        coming.set_result([1, 2, 3])
+        assert total.result(60) == 6
+
+
+def test_small_results_of_a_store_that_carries_them_are_owned_too() -> None:
+    with StoreExecutor(
+        ThreadPoolExecutor(1), Store("demo", inline_nbytes=4096), ProxyAlways()
+    ) as executor:
+        assert executor.submit(operator.mul, [1], 2).result(60) == [1, 1]

@@ -7,7 +7,7 @@ import os
 import pickle
 import signal
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -22,6 +22,7 @@ from proxystore_patterns.errors import (
     ReferenceNotOwnedError,
     StillBorrowedError,
 )
+from proxystore_patterns.futures import future
 from proxystore_patterns.ownership import (
     RefMutProxy,
     RefProxy,
@@ -32,6 +33,7 @@ from proxystore_patterns.ownership import (
     mark_refs_out_of_scope,
     mut_borrow,
     own,
+    share,
     submit,
     update,
 )
@@ -498,3 +500,28 @@ def test_a_task_that_goes_on_after_its_end_changes_nothing(store: Store[Any], pe
     with pytest.raises(ReferenceInvalidError, match="lease"):
         peer.run("update(m)")
     assert proxy == [1]
+
+
+def test_a_proxy_of_a_result_to_come_is_given_to_a_task_unresolved(store: Store[Any]) -> None:
+    coming = future(store)
+    with ThreadPoolExecutor(1) as pool:
+        total = submit(pool.submit, args=(sum, coming.proxy(timeout=60)))
+        coming.set_result([1, 2, 3])
+        assert total.result(60) == 6
+
+
+def test_a_proxy_of_a_result_to_come_cannot_be_borrowed(store: Store[Any]) -> None:
+    proxy = future(store).proxy(timeout=60)
+    with pytest.raises(ReferenceNotOwnedError):
+        borrow(proxy)
+    assert not is_resolved(proxy)
+
+
+def test_a_lease_without_end_stops_no_other(
+    store: Store[Any], is_stored: Callable[[Any], bool], pass_time: Callable[[float], None]
+) -> None:
+    endless = share(store, "endless", lease=1e12)
+    short = own(store, "short", lease=1)
+    pass_time(2.5)
+    assert is_stored(short)
+    assert endless == "endless"

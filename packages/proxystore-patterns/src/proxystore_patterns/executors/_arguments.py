@@ -59,7 +59,8 @@ class Arguments:
         """What the task gets for what came of another one, or for a proxy."""
         if type(value) is TaskFuture:
             return self._later(value)
-        if isinstance(value, OwnedProxy):
+        # Not isinstance, which resolves a proxy of another kind: a future's would wait here.
+        if issubclass(type(value), OwnedProxy):
             return self._borrowed(value)
         inner = returned(value)
         return value if inner is value else self._visit(inner)

@@ -56,7 +56,7 @@ class Terms(NamedTuple):
 
     def _proxy(self, value: Any) -> Proxy[Any]:
         store = get_or_create_store(self.reference, register=False)
-        proxy: Proxy[Any] = store.proxy(value, populate_target=False)
+        proxy: Proxy[Any] = store.proxy(value, populate_target=False, inline=False)
         # What is owned goes when its owner goes, whatever tasks it was given to meanwhile.
         return lend(store, get_key(proxy), like=proxy) if self.owned else proxy
 

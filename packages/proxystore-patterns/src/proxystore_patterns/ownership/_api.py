@@ -20,7 +20,13 @@ from proxystore_patterns.ownership._borrowed import (
     lend_mutably,
 )
 from proxystore_patterns.ownership._estate import Estate
-from proxystore_patterns.ownership._kinds import BaseRefProxy, OwnedProxy, RefMutProxy, RefProxy
+from proxystore_patterns.ownership._kinds import (
+    BaseRefProxy,
+    OwnedProxy,
+    RefMutProxy,
+    RefProxy,
+    is_a,
+)
 from proxystore_patterns.ownership._owned import OwnedFactory, first_owner
 from proxystore_patterns.ownership._records import require
 
@@ -94,8 +100,8 @@ def into_owned(
         ValueError: ``proxy`` has an owner, or is a reference.
         CapabilityError: ``lease``, and the connector has none.
     """
-    if isinstance(proxy, BaseRefProxy):
-        raise ValueError(  # noqa: TRY004 - as in the older system
+    if is_a(proxy, BaseRefProxy):
+        raise ValueError(
             f"This proxy is a {type(proxy).__name__}, whose object has an owner. To have an "
             f"object of your own, clone() it."
         )
@@ -216,7 +222,7 @@ def _require_leases(store: Store[Any]) -> None:
 
 
 def _factory(proxy: Any) -> Any:
-    return get_factory(proxy) if isinstance(proxy, BaseRefProxy) else None
+    return get_factory(proxy) if is_a(proxy, BaseRefProxy) else None
 
 
 def _not_owned(asked: str, proxy: Any) -> ReferenceNotOwnedError:

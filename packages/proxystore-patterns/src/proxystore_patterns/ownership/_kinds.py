@@ -19,6 +19,15 @@ from proxystore_patterns.ownership._claims import gone
 from proxystore_patterns.ownership._estate import Estate
 from proxystore_patterns.ownership._guard import Guarded
 
+
+def is_a(obj: object, *kinds: type) -> bool:
+    """Whether ``obj`` is a proxy of one of ``kinds``, without resolving one that is of another.
+
+    `isinstance` asks a proxy of another kind for the class of its target.
+    """
+    return issubclass(type(obj), kinds)
+
+
 if TYPE_CHECKING:
     from proxystore_patterns.ownership._static import (
         BaseRefProxy,

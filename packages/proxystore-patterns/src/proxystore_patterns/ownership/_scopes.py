@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from proxystore.proxy import get_factory
 from proxystore_patterns.errors import ReferenceNotOwnedError
-from proxystore_patterns.ownership._kinds import Bound, RefMutProxy, RefProxy
+from proxystore_patterns.ownership._kinds import Bound, RefMutProxy, RefProxy, is_a
 
 __all__ = ["FutureWithCallback", "mark_refs_out_of_scope", "submit"]
 
@@ -34,7 +34,7 @@ def mark_refs_out_of_scope(*refs: RefProxy[Any] | RefMutProxy[Any]) -> None:
         ReferenceNotOwnedError: Something else is among them; then none was ended.
     """
     for ref in refs:
-        if not isinstance(ref, (RefProxy, RefMutProxy)):
+        if not is_a(ref, RefProxy, RefMutProxy):
             raise ReferenceNotOwnedError(
                 "mark_refs_out_of_scope()", "RefProxy and RefMutProxy", f"a {type(ref).__name__}"
             )
@@ -90,7 +90,7 @@ def _factory(ref: RefProxy[Any] | RefMutProxy[Any]) -> Bound:
 
 
 def _refs(value: Any) -> Iterable[RefProxy[Any] | RefMutProxy[Any]]:
-    if isinstance(value, (RefProxy, RefMutProxy)):
+    if is_a(value, RefProxy, RefMutProxy):
         yield value
     # By the very type, for a proxy says that it is of its target's.
     elif type(value) in {list, tuple}:
