@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import shutil
@@ -30,6 +31,17 @@ settings.register_profile(
 settings.load_profile("untimed")
 
 _STARTED_WITHIN = 20.0
+
+
+@pytest.fixture(autouse=True)
+def _quick_collections() -> Iterator[None]:
+    """Leaves what was there before out of garbage collections, of which some tests make thousands.
+
+    Where Dask and Parsl have been imported, each takes half a second otherwise.
+    """
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
