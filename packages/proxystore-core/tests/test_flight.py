@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import os
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import FrameType
@@ -302,3 +305,48 @@ def test_an_interrupt_between_claim_and_load_keeps_nobody_waiting() -> None:
     thread.start()
     thread.join(10)
     assert results == [2]
+
+
+class Needed:
+    """Something that a load holds."""
+
+
+async def _lead(flights: Flights[Any], load: Callable[[], Any]) -> None:
+    async def aload() -> Any:
+        return load()
+
+    # In here: `asyncio.run` keeps what it raises itself.
+    with contextlib.suppress(TimeoutError):
+        await flights.arun("key", aload)
+
+
+async def _lead_elsewhere(flights: Flights[Any], load: Callable[[], Any]) -> None:
+    with ThreadPoolExecutor(1) as pool, contextlib.suppress(TimeoutError):
+        await flights.arun_elsewhere("key", load, pool.submit)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda flights, load: flights.run("key", load),
+        lambda flights, load: asyncio.run(_lead(flights, load)),
+        lambda flights, load: asyncio.run(_lead_elsewhere(flights, load)),
+    ],
+    ids=["here", "coroutine", "elsewhere"],
+)
+def test_a_failure_keeps_nothing_until_a_garbage_collection(run: Callable[..., None]) -> None:
+    needed = Needed()
+    is_kept = weakref.ref(needed)
+
+    def load(needed: Needed = needed) -> None:
+        raise TimeoutError(needed)
+
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(TimeoutError):
+            run(Flights(), load)
+        del needed, load
+        assert is_kept() is None
+    finally:
+        gc.enable()

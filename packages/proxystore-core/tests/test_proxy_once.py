@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -93,6 +95,24 @@ def test_after_a_failure_threads_still_take_turns(proxy_type: type[Proxy]) -> No
         assert overlaps == []
         assert len(attempts) == N_THREADS // 2
         assert found == ["target"] * N_THREADS
+
+
+def test_a_failure_keeps_nothing_until_a_garbage_collection(proxy_type: type[Proxy]) -> None:
+    class Factory:
+        def __call__(self) -> str:
+            raise TimeoutError("no answer")
+
+    factory = Factory()
+    is_kept = weakref.ref(factory)
+    proxy = proxy_type(factory)
+    gc.disable()
+    try:
+        with suppress(ProxyResolveError):
+            extract(proxy)
+        del factory, proxy
+        assert is_kept() is None
+    finally:
+        gc.enable()
 
 
 def test_who_waits_for_a_run_that_fails_gets_its_error(proxy_type: type[Proxy]) -> None:

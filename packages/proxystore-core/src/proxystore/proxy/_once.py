@@ -80,6 +80,9 @@ def run_once(
                 return
         except Exception as error:
             mine.error = error
+            # The traceback of the error has this frame: were the flight in it too, the proxy
+            # would stay until a garbage collection.
+            del flight
             raise
         finally:
             # Also after an interrupt, anywhere: nobody else would end the wait of the others.
@@ -87,11 +90,15 @@ def run_once(
             if _flights.get(id(proxy)) is mine:
                 del _flights[id(proxy)]
             mine.lock.release()
+            del mine
         _wait_for(flight, me, factory)
         if is_resolved(proxy):
             return
-        if flight.error is not None:
-            raise flight.error
+        try:
+            if flight.error is not None:
+                raise flight.error
+        finally:
+            del flight
 
 
 def _wait_for(flight: _Flight, me: int, factory: Callable[[], Any]) -> None:

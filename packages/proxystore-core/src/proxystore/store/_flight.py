@@ -110,7 +110,9 @@ class Flights(Generic[T]):
     The first who asks for a key leads: it loads, while those who ask for the
     same key meanwhile wait, in threads and event loops alike. An `Exception`
     reaches everybody on the flight; if the leader is cancelled or interrupted,
-    one of those who wait leads next. Nothing is kept once a flight has landed.
+    one of those who wait leads next. Nothing is kept once a flight has landed:
+    an error has the frames that it passed, so these let go of the flight, which
+    has the error; what they hold would stay until a garbage collection.
 
     Holds no lock while loading. A forked child starts without flights.
     """
@@ -145,13 +147,14 @@ class Flights(Generic[T]):
                 # Also an interrupt before the load, after which nothing else would end it.
                 if flight.thread == me:
                     self._fail(key, flight, exc)
+                del flight, mine
                 raise
-            if flight.thread == me:
-                return load()
             try:
-                return flight.future().result()
+                return load() if flight.thread == me else flight.future().result()
             except _AbandonedError:
                 continue
+            finally:
+                del flight, mine
 
     def is_underway(self, key: Hashable) -> bool:
         """Whether somebody has begun to load ``key``, or is about to."""
@@ -176,12 +179,14 @@ class Flights(Generic[T]):
 
         while True:
             flight = self._table.setdefault(key, self._new())
-            if flight.claim():
-                return await self._alead(key, flight, load)
             try:
+                if flight.claim():
+                    return await self._alead(key, flight, load)
                 return await asyncio.wrap_future(flight.future())
             except _AbandonedError:
                 continue
+            finally:
+                del flight
 
     async def arun_elsewhere(
         self,
@@ -204,6 +209,8 @@ class Flights(Generic[T]):
                 return await asyncio.wrap_future(flight.future(joins=flight is not mine))
             except _AbandonedError:
                 continue
+            finally:
+                del flight, mine
 
     def remade_in_child(self) -> None:
         """Forget the flights, whose leaders are threads of the parent."""
@@ -220,6 +227,7 @@ class Flights(Generic[T]):
             result = await load()
         except BaseException as exc:
             self._fail(key, flight, exc)
+            del flight
             raise
         self._land(key, flight, result)
         return result
@@ -233,6 +241,7 @@ class Flights(Generic[T]):
             self._land(key, flight, load())
         except BaseException as exc:
             self._fail(key, flight, exc)
+            del flight
             raise
 
     def _new(self, thread: int | None = None) -> _Flight[T]:
