@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from inspect import signature
 
 import pytest
 
@@ -37,8 +38,9 @@ _CONCRETE = sorted(
 def _example(error: type[ProxyStoreError]) -> ProxyStoreError:
     facts = _FACTS.get(error.__name__)
     if facts is None:
-        # getattr: the names of the constructor's arguments are a class attribute.
-        facts = tuple(f"<{fact}>" for fact in error._facts) or ("Something failed.",)
+        names = list(signature(error.__init__).parameters)[1:]
+        inherited = names == ["args", "kwargs"]
+        facts = ("Something failed.",) if inherited else tuple(f"<{name}>" for name in names)
     return error(*facts)
 
 

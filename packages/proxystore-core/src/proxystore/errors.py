@@ -87,17 +87,24 @@ def _listed(names: Iterable[str]) -> str:
 class ProxyStoreError(Exception):
     """Root of all errors of the distributions in this family.
 
-    A subclass that keeps its constructor's arguments in attributes of the
-    same names, and names them in `_facts`, pickles without further ado. So do
-    its notes, which say whom it happened to.
+    A subclass that keeps each argument of its constructor in an attribute of
+    the same name pickles without further ado. So do its notes, which say whom
+    it happened to.
     """
 
-    _facts: tuple[str, ...] = ()
-
     def __reduce__(self) -> tuple[Any, ...]:
-        facts = tuple(getattr(self, fact) for fact in self._facts) if self._facts else self.args
+        # Imported here: only errors that travel need them.
+        from functools import partial
+        from inspect import signature
+
+        names = list(signature(type(self).__init__).parameters)[1:]
+        if names == ["args", "kwargs"]:
+            # No constructor but that of all exceptions.
+            made: tuple[Any, ...] = (type(self), self.args)
+        else:
+            made = partial(type(self), **{name: getattr(self, name) for name in names}), ()
         notes = getattr(self, "__notes__", None)
-        return (type(self), facts, {"__notes__": notes}) if notes else (type(self), facts)
+        return (*made, {"__notes__": notes}) if notes else made
 
 
 # --- Media and connectors ---------------------------------------------------
@@ -112,8 +119,6 @@ class ConnectorUnavailableError(ProxyStoreError, ConnectionError):
         advice: What to do next, a full sentence.
     """
 
-    _facts: tuple[str, ...] = ("where", "found", "advice")
-
     def __init__(self, where: str, found: str, advice: str) -> None:
         self.where, self.found, self.advice = where, found, advice
         super().__init__(f"Cannot use {where}: {found}. {advice}")
@@ -126,8 +131,6 @@ class MediumGoneError(ConnectorUnavailableError):
 class MediumFullError(ProxyStoreError, OSError):
     """There was no room for an object; nothing was stored."""
 
-    _facts = ("where", "nbytes", "advice")
-
     def __init__(self, where: str, nbytes: int, advice: str) -> None:
         self.where, self.nbytes, self.advice = where, nbytes, advice
         super().__init__(f"No room for an object of {nbytes} bytes in {where}. {advice}")
@@ -135,8 +138,6 @@ class MediumFullError(ProxyStoreError, OSError):
 
 class ObjectOnOtherHostError(ProxyStoreError, LookupError):
     """An object lives in a medium of another host, which this one cannot see."""
-
-    _facts = ("medium", "owner_host", "this_host")
 
     def __init__(self, medium: str, owner_host: str, this_host: str) -> None:
         self.medium, self.owner_host, self.this_host = medium, owner_host, this_host
@@ -150,8 +151,6 @@ class ObjectOnOtherHostError(ProxyStoreError, LookupError):
 class UnsafeDirectoryError(ProxyStoreError, PermissionError):
     """A directory that should be private belongs to someone else or is a link."""
 
-    _facts = ("path", "found")
-
     def __init__(self, path: str, found: str) -> None:
         self.path, self.found = path, found
         super().__init__(
@@ -161,8 +160,6 @@ class UnsafeDirectoryError(ProxyStoreError, PermissionError):
 
 class SecretNotFoundError(ProxyStoreError, LookupError):
     """A reference to a secret leads nowhere on this host."""
-
-    _facts = ("reference", "found", "needed_by", "host")
 
     def __init__(self, reference: str, found: str, needed_by: str, host: str) -> None:
         self.reference, self.found = reference, found
@@ -176,8 +173,6 @@ class SecretNotFoundError(ProxyStoreError, LookupError):
 class UnsafeSecretError(ProxyStoreError, PermissionError):
     """A file with a secret could be read or replaced by others."""
 
-    _facts = ("path", "found")
-
     def __init__(self, path: str, found: str) -> None:
         self.path, self.found = path, found
         super().__init__(
@@ -188,8 +183,6 @@ class UnsafeSecretError(ProxyStoreError, PermissionError):
 
 class NotOwnerError(ProxyStoreError, PermissionError):
     """Somebody other than the owner asked to clear a medium."""
-
-    _facts = ("where",)
 
     def __init__(self, where: str) -> None:
         self.where = where
@@ -202,8 +195,6 @@ class NotOwnerError(ProxyStoreError, PermissionError):
 class InvalidKeyError(ProxyStoreError, ValueError):
     """A key could not have come from this connector, and was not used."""
 
-    _facts = ("key", "expected")
-
     def __init__(self, key: str, expected: str) -> None:
         self.key, self.expected = key, expected
         super().__init__(f"{key} is not a key of this connector: expected {expected}.")
@@ -211,8 +202,6 @@ class InvalidKeyError(ProxyStoreError, ValueError):
 
 class KeyAlreadySetError(ProxyStoreError, ValueError):
     """A key that can be set once was set again; the first object stands."""
-
-    _facts = ("key",)
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -225,8 +214,6 @@ class KeyAlreadySetError(ProxyStoreError, ValueError):
 class KeyNotSetError(ProxyStoreError, KeyError):
     """A key has no object that could be replaced."""
 
-    _facts = ("key",)
-
     def __init__(self, key: str) -> None:
         self.key = key
         super().__init__(f"{key} has no object to replace. Create it with set() first.")
@@ -236,8 +223,6 @@ class KeyNotSetError(ProxyStoreError, KeyError):
 
 class CapabilityError(ProxyStoreError, TypeError):
     """A store was asked for something that its connector cannot do."""
-
-    _facts = ("asked", "connector", "capability")
 
     def __init__(self, asked: str, connector: str, capability: str) -> None:
         self.asked, self.connector, self.capability = asked, connector, capability
@@ -255,8 +240,6 @@ class MultiConnectorError(ConnectorUnavailableError, LookupError):
         tiers: What each tier said, as ``(name, reason)``.
     """
 
-    _facts = ("asked", "tiers")
-
     def __init__(self, asked: str, tiers: Sequence[tuple[str, str]]) -> None:
         self.asked, self.tiers = asked, tuple(tiers)
         reasons = "; ".join(f"{name}: {reason}" for name, reason in self.tiers) or "no tiers"
@@ -269,8 +252,6 @@ class MultiConnectorError(ConnectorUnavailableError, LookupError):
 
 class ConnectorNotInstalledError(ProxyStoreError, ImportError):
     """A connector of this family was asked for and its package is not installed."""
-
-    _facts = ("asked", "distribution", "installed")
 
     def __init__(self, asked: str, distribution: str, installed: tuple[str, ...] = ()) -> None:
         self.asked, self.distribution, self.installed = asked, distribution, installed
@@ -286,8 +267,6 @@ class OverwrittenPackageError(ProxyStoreError, ImportError):
     Args:
         found: The file that is there in place of ours, `None` if there is none.
     """
-
-    _facts = ("found",)
 
     def __init__(self, found: str | None) -> None:
         self.found = found
@@ -305,8 +284,6 @@ class OverwrittenPackageError(ProxyStoreError, ImportError):
 class ClosedError(ProxyStoreError, ValueError):
     """Something was used after it was closed."""
 
-    _facts = ("what",)
-
     def __init__(self, what: str) -> None:
         self.what = what
         super().__init__(f"{what} is closed. Open a new one to go on.")
@@ -322,8 +299,6 @@ class SerializationError(ProxyStoreError, ValueError):
 class CorruptObjectError(SerializationError):
     """Stored bytes are truncated, changed, or not an object of ours."""
 
-    _facts = ("found", "advice")
-
     def __init__(
         self,
         found: str,
@@ -336,8 +311,6 @@ class CorruptObjectError(SerializationError):
 class UnsupportedVersionError(SerializationError):
     """An object was written by a newer format than this version reads."""
 
-    _facts = ("found", "supported")
-
     def __init__(self, found: int, supported: int) -> None:
         self.found, self.supported = found, supported
         super().__init__(
@@ -348,8 +321,6 @@ class UnsupportedVersionError(SerializationError):
 
 class UnknownSerializerError(SerializationError):
     """An object names a serializer that this process does not have."""
-
-    _facts = ("identifier", "known")
 
     def __init__(self, identifier: str, known: tuple[str, ...] = ()) -> None:
         self.identifier, self.known = identifier, known
@@ -362,8 +333,6 @@ class UnknownSerializerError(SerializationError):
 
 class ForbiddenSerializerError(SerializationError, PermissionError):
     """An object needs a serializer that the caller did not allow."""
-
-    _facts = ("identifier", "allowed")
 
     def __init__(self, identifier: str, allowed: tuple[str, ...]) -> None:
         self.identifier, self.allowed = identifier, allowed
@@ -382,8 +351,6 @@ class ProxyResolveError(ProxyStoreError):
     A factory that raises a subclass of this error lets it reach the user of the proxy as it is.
     """
 
-    _facts: tuple[str, ...] = ("message", "cause")
-
     def __init__(self, message: str, cause: BaseException | None = None) -> None:
         self.message, self.cause = message, cause
         super().__init__(message)
@@ -395,8 +362,6 @@ class ProxyReentryError(ProxyResolveError):
 
 class ObjectNotFoundError(ProxyStoreError, LookupError):
     """A proxy refers to an object that is not, or no longer, in its store."""
-
-    _facts = ("key", "connector", "store_name", "evicting")
 
     def __init__(
         self, key: str, connector: str, store_name: str, *, evicting: bool = False
@@ -418,15 +383,6 @@ class ObjectNotFoundError(ProxyStoreError, LookupError):
         """The connector, under the name that programs of the older system know."""
         return self.connector
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _object_not_found, (self.key, self.connector, self.store_name, self.evicting)
-
-
-def _object_not_found(
-    key: str, connector: str, store_name: str, evicting: bool  # noqa: FBT001 - from a pickle
-) -> ObjectNotFoundError:
-    return ObjectNotFoundError(key, connector, store_name, evicting=evicting)
-
 
 # --- Stores ------------------------------------------------------------------
 
@@ -442,8 +398,6 @@ class StoreClosedError(StoreError, ClosedError):
 class StoreExistsError(StoreError, ValueError):
     """A different store is registered under the same name."""
 
-    _facts = ("name",)
-
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(
@@ -454,8 +408,6 @@ class StoreExistsError(StoreError, ValueError):
 
 class StoreNotRegisteredError(StoreError, LookupError):
     """No store, or more than one, answers to a name in this process."""
-
-    _facts = ("name", "known", "matches")
 
     def __init__(self, name: str, known: tuple[str, ...] = (), matches: int = 0) -> None:
         self.name, self.known, self.matches = name, known, matches
@@ -476,8 +428,6 @@ class StoreNotRegisteredError(StoreError, LookupError):
 class ProxyStoreFactoryError(StoreError, TypeError):
     """Something that only a proxy of a store has was asked of another proxy."""
 
-    _facts = ("asked", "factory")
-
     def __init__(self, asked: str, factory: str) -> None:
         self.asked, self.factory = asked, factory
         super().__init__(
@@ -487,8 +437,6 @@ class ProxyStoreFactoryError(StoreError, TypeError):
 
 class NonProxiableTypeError(StoreError, TypeError):
     """`None` and `bool` cannot be proxied: ``is`` and truth tests would lie."""
-
-    _facts = ("type_name",)
 
     def __init__(self, type_name: str) -> None:
         self.type_name = type_name
@@ -507,8 +455,6 @@ class ConfigError(ProxyStoreError, ValueError):
         nearest: The known name most like it, if any.
         known: The names that would have been right.
     """
-
-    _facts = ("asked", "found", "nearest", "known")
 
     def __init__(
         self, asked: str, found: str, nearest: str | None = None, known: tuple[str, ...] = ()

@@ -55,8 +55,6 @@ class FutureAlreadyDoneError(PatternsError, InvalidStateError):
         outcome: What it had, such as ``"a result"``.
     """
 
-    _facts = ("key", "store", "outcome")
-
     def __init__(self, key: str, store: str, outcome: str) -> None:
         self.key, self.store, self.outcome = key, store, outcome
         super().__init__(
@@ -75,8 +73,6 @@ class FutureTimeoutError(PatternsError, TimeoutError):
         producer: What is known of its producer, a clause.
     """
 
-    _facts = ("key", "store", "timeout", "producer")
-
     def __init__(self, key: str, store: str, timeout: float, producer: str) -> None:
         self.key, self.store, self.timeout, self.producer = key, store, timeout, producer
         super().__init__(
@@ -88,8 +84,6 @@ class FutureTimeoutError(PatternsError, TimeoutError):
 class FuturesTimeoutError(PatternsError, TimeoutError):
     """Of several futures, some were not done in time."""
 
-    _facts = ("n_missing", "n_all", "timeout")
-
     def __init__(self, n_missing: int, n_all: int, timeout: float) -> None:
         self.n_missing, self.n_all, self.timeout = n_missing, n_all, timeout
         super().__init__(
@@ -100,8 +94,6 @@ class FuturesTimeoutError(PatternsError, TimeoutError):
 
 class FutureCancelledError(PatternsError, CancelledError):
     """A future was cancelled, so it has no result."""
-
-    _facts = ("key", "store")
 
     def __init__(self, key: str, store: str) -> None:
         self.key, self.store = key, store
@@ -119,8 +111,6 @@ class ProducerDiedError(PatternsError, RuntimeError):
         producer: Which process it was.
     """
 
-    _facts = ("key", "store", "producer")
-
     def __init__(self, key: str, store: str, producer: str) -> None:
         self.key, self.store, self.producer = key, store, producer
         super().__init__(
@@ -132,8 +122,6 @@ class ProducerDiedError(PatternsError, RuntimeError):
 
 class NoResultError(PatternsError, RuntimeError):
     """The block that was to produce the result of a future ended without it."""
-
-    _facts = ("key", "store")
 
     def __init__(self, key: str, store: str) -> None:
         self.key, self.store = key, store
@@ -152,8 +140,6 @@ class ProducerRaisedError(PatternsError, RuntimeError):
         found: Why it is not itself raised, a clause.
     """
 
-    _facts = ("type_name", "text", "found")
-
     def __init__(self, type_name: str, text: str, found: str) -> None:
         self.type_name, self.text, self.found = type_name, text, found
         super().__init__(
@@ -164,8 +150,6 @@ class ProducerRaisedError(PatternsError, RuntimeError):
 
 class ResultTakenError(PatternsError, LookupError):
     """The result of a future that is for one consumer went to another one."""
-
-    _facts = ("key", "store")
 
     def __init__(self, key: str, store: str) -> None:
         self.key, self.store = key, store
@@ -180,8 +164,6 @@ class ResultTakenError(PatternsError, LookupError):
 
 class LifetimeEndedError(PatternsError, RuntimeError):
     """Something was added to a lifetime that has ended; it was evicted."""
-
-    _facts = ("name",)
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -207,8 +189,8 @@ class JobNotFoundError(PatternsError, LookupError):
 class BaseRefProxyError(PatternsError, ProxyResolveError):
     """An object was used against the rules of ownership."""
 
-    # Neither has a cause of another kind.
-    cause = None
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
 
 
 class MutableBorrowError(BaseRefProxyError):
@@ -219,14 +201,11 @@ class MutableBorrowError(BaseRefProxyError):
         found: Who has the object, a clause.
     """
 
-    _facts = ("asked", "found")
-
     def __init__(self, asked: str, found: str) -> None:
         self.asked, self.found = asked, found
-        Exception.__init__(
-            self,
+        super().__init__(
             f"Cannot {asked}: {found}. An object has many readers or one writer. End the other "
-            f"borrow first: delete its proxy, or let submit() end it with its task.",
+            f"borrow first: delete its proxy, or let submit() end it with its task."
         )
 
 
@@ -238,28 +217,22 @@ class StillBorrowedError(BaseRefProxyError):
         found: Who has the object, a clause.
     """
 
-    _facts = ("asked", "found")
-
     def __init__(self, asked: str, found: str) -> None:
         self.asked, self.found = asked, found
-        Exception.__init__(
-            self,
+        super().__init__(
             f"Cannot {asked}: {found}. End every borrow of the object first: delete its proxy, "
-            f"or let submit() end it with its task.",
+            f"or let submit() end it with its task."
         )
 
 
 class ReferenceNotOwnedError(BaseRefProxyError, TypeError):
     """Something was asked of a proxy whose kind cannot do it."""
 
-    _facts = ("asked", "wanted", "found")
-
     def __init__(self, asked: str, wanted: str, found: str) -> None:
         self.asked, self.wanted, self.found = asked, wanted, found
-        Exception.__init__(
-            self,
+        super().__init__(
             f"{asked} takes {wanted}, and got {found}. own() and into_owned() make an owner, "
-            f"from which borrow() and mut_borrow() make references.",
+            f"from which borrow() and mut_borrow() make references."
         )
 
 
@@ -272,11 +245,9 @@ class ReferenceInvalidError(BaseRefProxyError):
         advice: What to do next, a full sentence.
     """
 
-    _facts: tuple[str, ...] = ("what", "found", "advice")
-
     def __init__(self, what: str, found: str, advice: str) -> None:
         self.what, self.found, self.advice = what, found, advice
-        Exception.__init__(self, f"This {what} cannot be used: {found}. {advice}")
+        super().__init__(f"This {what} cannot be used: {found}. {advice}")
 
 
 class ReferenceMovedError(ReferenceInvalidError):
@@ -286,8 +257,6 @@ class ReferenceMovedError(ReferenceInvalidError):
         what: The reference, such as ``"OwnedProxy"``.
         holder: Who has it now, such as ``"process 7 on host a"``.
     """
-
-    _facts = ("what", "holder")
 
     def __init__(self, what: str, holder: str) -> None:
         self.holder = holder
@@ -308,8 +277,6 @@ class StreamError(PatternsError):
 class EndOfStreamError(StreamError, EOFError):
     """The last producer of a topic has ended, and everything was delivered."""
 
-    _facts = ("topic",)
-
     def __init__(self, topic: str) -> None:
         self.topic = topic
         super().__init__(
@@ -324,8 +291,6 @@ class ProducersLostError(StreamError, ConnectionError):
     What was sent before was delivered.
     """
 
-    _facts = ("topic", "found")
-
     def __init__(self, topic: str, found: str) -> None:
         self.topic, self.found = topic, found
         super().__init__(
@@ -336,8 +301,6 @@ class ProducersLostError(StreamError, ConnectionError):
 
 class TopicClosedError(StreamError, ValueError):
     """Something was sent to a topic that this producer has ended."""
-
-    _facts = ("topic",)
 
     def __init__(self, topic: str) -> None:
         self.topic = topic
@@ -350,8 +313,6 @@ class TopicClosedError(StreamError, ValueError):
 class StreamTimeoutError(StreamError, TimeoutError):
     """Nothing happened on a topic in the time that was given."""
 
-    _facts = ("topic", "asked", "timeout")
-
     def __init__(self, topic: str, asked: str, timeout: float) -> None:
         self.topic, self.asked, self.timeout = topic, asked, timeout
         super().__init__(
@@ -362,8 +323,6 @@ class StreamTimeoutError(StreamError, TimeoutError):
 
 class StreamFullError(StreamTimeoutError):
     """Consumers did not use what is in flight in time, so nothing more was sent."""
-
-    _facts = ("topic", "bound", "timeout")
 
     def __init__(self, topic: str, bound: int, timeout: float) -> None:
         self.bound = bound
@@ -379,8 +338,6 @@ class BrokerUnavailableError(StreamError, ConnectionError):
         advice: What to do next, a full sentence.
     """
 
-    _facts = ("where", "found", "advice")
-
     def __init__(self, where: str, found: str, advice: str) -> None:
         self.where, self.found, self.advice = where, found, advice
         super().__init__(f"Cannot use {where}: {found}. {advice}")
@@ -388,8 +345,6 @@ class BrokerUnavailableError(StreamError, ConnectionError):
 
 class StreamCapabilityError(StreamError, TypeError):
     """A broker was asked for something that it cannot do."""
-
-    _facts = ("asked", "broker", "capability")
 
     def __init__(self, asked: str, broker: str, capability: str) -> None:
         self.asked, self.broker, self.capability = asked, broker, capability
@@ -402,8 +357,6 @@ class StreamCapabilityError(StreamError, TypeError):
 class BadEventError(StreamError, ValueError):
     """A message of a broker is no event of ours, or was changed on its way."""
 
-    _facts = ("found",)
-
     def __init__(self, found: str) -> None:
         self.found = found
         super().__init__(
@@ -414,8 +367,6 @@ class BadEventError(StreamError, ValueError):
 
 class EventEncodingError(StreamError, TypeError):
     """An event would carry something that is not plain."""
-
-    _facts = ("what", "found")
 
     def __init__(self, what: str, found: str) -> None:
         self.what, self.found = what, found
@@ -428,8 +379,6 @@ class EventEncodingError(StreamError, TypeError):
 class EventObjectMissingError(StreamError, LookupError, ValueError):
     """An event names an object that is not, or no longer, in its store."""
 
-    _facts = ("topic", "key", "store_name")
-
     def __init__(self, topic: str, key: str, store_name: str) -> None:
         self.topic, self.key, self.store_name = topic, key, store_name
         super().__init__(
@@ -441,8 +390,6 @@ class EventObjectMissingError(StreamError, LookupError, ValueError):
 
 class ForbiddenStoreError(StreamError, PermissionError):
     """An event names a store that its consumer was told not to use."""
-
-    _facts = ("topic", "address")
 
     def __init__(self, topic: str, address: str) -> None:
         self.topic, self.address = topic, address

@@ -37,8 +37,6 @@ class TaskError(TapsError, RuntimeError):
         message: Its text.
     """
 
-    _facts = ("task", "type_name", "message")
-
     def __init__(self, task: str, type_name: str, message: str) -> None:
         self.task, self.type_name, self.message = task, type_name, message
         super().__init__(
@@ -50,8 +48,6 @@ class TaskError(TapsError, RuntimeError):
 class DependencyError(TapsError, RuntimeError):
     """A task was not run because a task it depends on failed; that error is the cause."""
 
-    _facts = ("task", "parent")
-
     def __init__(self, task: str, parent: str) -> None:
         self.task, self.parent = task, parent
         super().__init__(
@@ -62,8 +58,6 @@ class DependencyError(TapsError, RuntimeError):
 
 class WorkerDiedError(TapsError, RuntimeError):
     """A worker process ended while tasks were queued or running, and took them along."""
-
-    _facts = ("task", "reason")
 
     def __init__(self, task: str, reason: str) -> None:
         self.task, self.reason = task, reason
@@ -78,8 +72,6 @@ class WorkerDiedError(TapsError, RuntimeError):
 class TaskSerializationError(TapsError, TypeError):
     """The arguments or the result of a task cannot travel to or from a worker process."""
 
-    _facts = ("task", "what", "reason")
-
     def __init__(self, task: str, what: str, reason: str) -> None:
         self.task, self.what, self.reason = task, what, reason
         super().__init__(
@@ -91,8 +83,6 @@ class TaskSerializationError(TapsError, TypeError):
 
 class EngineClosedError(TapsError, RuntimeError):
     """A task was submitted after `Engine.shutdown`."""
-
-    _facts = ("task",)
 
     def __init__(self, task: str) -> None:
         self.task = task
@@ -111,8 +101,6 @@ class RunError(TapsError):
         advice: What to do next, a full sentence.
     """
 
-    _facts = ("asked", "found", "advice")
-
     def __init__(self, asked: str, found: str, advice: str) -> None:
         self.asked, self.found, self.advice = asked, found, advice
         super().__init__(f"Cannot use {asked}: {found}. {advice}")
@@ -125,8 +113,6 @@ class UsageError(TapsError, ValueError):
         problems: One full sentence each.
     """
 
-    _facts: tuple[str, ...] = ("problems",)
-
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
@@ -134,8 +120,6 @@ class UsageError(TapsError, ValueError):
 
 class UnknownPluginError(UsageError):
     """No installed distribution provides a plugin of this name."""
-
-    _facts = ("kind", "name", "known")
 
     def __init__(self, kind: str, name: str, known: Sequence[str]) -> None:
         self.kind, self.name, self.known = kind, name, tuple(known)
@@ -146,8 +130,6 @@ class UnknownPluginError(UsageError):
 
 class PluginLoadError(TapsError, ImportError):
     """A plugin is installed, but something it needs is not."""
-
-    _facts = ("kind", "plugin", "reason", "advice")
 
     def __init__(self, kind: str, plugin: str, reason: str, advice: str) -> None:
         self.kind, self.plugin, self.reason, self.advice = kind, plugin, reason, advice
