@@ -138,13 +138,14 @@ class ProducerRaisedError(PatternsError, RuntimeError):
         type_name: Of the exception.
         text: Of the exception.
         found: Why it is not itself raised, a clause.
+        advice: What would let it be, a full sentence.
     """
 
-    def __init__(self, type_name: str, text: str, found: str) -> None:
-        self.type_name, self.text, self.found = type_name, text, found
+    def __init__(self, type_name: str, text: str, found: str, advice: str) -> None:
+        self.type_name, self.text, self.found, self.advice = type_name, text, found, advice
         super().__init__(
             f"The producer of a future raised {type_name}: {text} (It is not raised as itself: "
-            f"{found}. Let exceptions pickle, and install the package that they come from.)"
+            f"{found}. {advice})"
         )
 
 

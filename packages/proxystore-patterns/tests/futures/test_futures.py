@@ -179,6 +179,8 @@ class Unloadable(Exception):
         (Unpicklable("secret life"), "could not be serialized"),
         (Unloadable(1, 2), "missing 1 required positional argument"),
         (SystemExit(3), "it is no Exception"),
+        (StopIteration(3), "a loop would take it for its end"),
+        (StopAsyncIteration(3), "a loop would take it for its end"),
     ],
 )
 def test_what_cannot_be_raised_as_itself_is_told(
@@ -188,8 +190,10 @@ def test_what_cannot_be_raised_as_itself_is_told(
     monkeypatch.delitem(copyreg.dispatch_table, type(error), raising=False)
     made = future(local)
     made.set_exception(error)
-    with pytest.raises(ProducerRaisedError, match=why) as caught:
-        made.result()
+    for use in (lambda: str(made.proxy()), lambda: list(map(Future.result, [made])), made.result):
+        with pytest.raises(ProducerRaisedError, match=why) as caught:
+            use()
+    assert isinstance(made.exception(), ProducerRaisedError)
     assert type(error).__qualname__ == caught.value.type_name
     assert str(error) in str(caught.value)
 
@@ -220,6 +224,39 @@ def test_waits_end_at_their_timeout(store: Store[Any]) -> None:
     ):
         with pytest.raises(FutureTimeoutError, match="nobody said to have begun"):
             wait()
+
+
+@pytest.mark.parametrize("timeout", [-1, float("-inf"), 1e-320])
+def test_a_wait_of_less_than_no_time_looks_once(local: Store[Any], timeout: float) -> None:
+    made = future(local)
+    with pytest.raises(FutureTimeoutError):
+        made.result(timeout)
+    made.set_result(1)
+    assert 1 == made.result(timeout)
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e12])
+def test_a_wait_may_be_longer_than_any_clock_counts(store: Store[Any], timeout: float) -> None:
+    made = future(store)
+    threading.Timer(0.02, made.set_result, (1,)).start()
+    assert 1 == int(made.proxy(timeout=timeout))
+    assert 1 == made.result(timeout)
+
+
+def test_what_futures_cannot_be_made_of_is_named(local: Store[Any]) -> None:
+    made = future(local)
+    wrong: list[Any] = [None, local.connector, local.proxy([1])]
+    for found in wrong:
+        with pytest.raises(TypeError, match="takes a Store, and got a"):
+            future(found)
+    wrong = ["text", None, ValueError]
+    for found in wrong:
+        with pytest.raises(TypeError, match="takes an exception, and got a"):
+            made.set_exception(found)
+    assert not made.done()
+    for use in (made.result, made.exception, lambda nan: made.proxy(timeout=nan)):
+        with pytest.raises(ValueError, match="it was nan"):
+            use(float("nan"))
 
 
 def test_a_result_that_cannot_be_serialized_leaves_the_future_as_it_was(local: Store[Any]) -> None:
@@ -328,9 +365,15 @@ def test_what_the_medium_cannot_do_is_named(local: Store[Any]) -> None:
             pass
         threading.Timer(0.02, made.set_result, (1,)).start()
         assert 1 == made.result(TIMEOUT_S)
-        taken = future(deferrable, evict=True)
+        with pytest.raises(CapabilityError, match=r"evict=True.* replaceable"):
+            future(deferrable, evict=True)
+    PlainConnector.can = frozenset({Capability.DEFERRABLE, Capability.REPLACEABLE})
+    with Store("replaceable", PlainConnector()) as replaceable:
+        taken = future(replaceable, evict=True)
         taken.set_result(2)
         assert 2 == taken.result()
+        with pytest.raises(ResultTakenError):
+            taken.result(TIMEOUT_S)
 
 
 _KINDS = st.sampled_from(["value", "dumped", "error", "cancelled", "taken"])

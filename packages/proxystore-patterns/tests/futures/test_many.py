@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import pickle
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
+from concurrent.futures import Future as OfThreads
 from typing import Any
 
 import pytest
 
 from proxystore.errors import StoreClosedError
 from proxystore.store import Store
-from proxystore_patterns.errors import FuturesTimeoutError
+from proxystore_patterns.errors import FuturesTimeoutError, ProducerRaisedError
 from proxystore_patterns.futures import Future, as_completed, future, wait
 
 TIMEOUT_S = 30
@@ -118,6 +120,33 @@ def test_a_wait_for_what_never_comes_ends_in_time(make_store: MakeStore) -> None
         wait([done], 0, "SOMETIME")
 
 
+@pytest.mark.parametrize("timeout", [float("inf"), 1e12])
+def test_many_may_be_waited_for_without_end(make_store: MakeStore, timeout: float) -> None:
+    made = future(make_store("local"))
+    threading.Timer(0.02, made.set_result, (1,)).start()
+    assert {made} == wait([made], timeout).done
+    assert [made] == list(as_completed([made], timeout))
+
+
+def test_what_is_no_future_is_not_waited_for(make_store: MakeStore) -> None:
+    made = future(make_store("local"))
+    wrong: list[Any] = [1, None, OfThreads(), made.proxy()]
+    for found in wrong:
+        for use in (wait, lambda futures: list(as_completed(futures))):
+            with pytest.raises(TypeError, match="one was of type"):
+                use([made, found])
+    with pytest.raises(ValueError, match="it was nan"):
+        wait([made], float("nan"))
+
+
+def test_a_proxy_of_a_future_is_one(make_store: MakeStore) -> None:
+    store = make_store("shm")
+    made = future(store)
+    made.set_result(1)
+    sent: Any = pickle.loads(pickle.dumps(store.proxy(made)))
+    assert [1] == [done.result() for done in as_completed([sent], TIMEOUT_S)]
+
+
 def test_callbacks_are_made_once_each(store: Store[Any]) -> None:
     made, calls, last = future(store), [], threading.Event()
     made.add_done_callback(calls.append)
@@ -152,13 +181,16 @@ def test_futures_can_be_awaited(store: Store[Any]) -> None:
 
 
 def test_an_awaited_future_raises_what_its_producer_did(make_store: MakeStore) -> None:
-    async def main() -> None:
+    async def main(error: Exception) -> None:
         made = future(make_store("local"))
-        threading.Timer(0.02, made.set_exception, (ValueError("no"),)).start()
+        threading.Timer(0.02, made.set_exception, (error,)).start()
         await made
 
     with pytest.raises(ValueError, match="no"):
-        asyncio.run(asyncio.wait_for(main(), TIMEOUT_S))
+        asyncio.run(asyncio.wait_for(main(ValueError("no")), TIMEOUT_S))
+    # Of which an event loop never hears.
+    with pytest.raises(ProducerRaisedError, match="StopIteration"):
+        asyncio.run(asyncio.wait_for(main(StopIteration(1)), TIMEOUT_S))
 
 
 def test_one_who_gives_up_awaiting_takes_nothing_from_others(make_store: MakeStore) -> None:

@@ -118,9 +118,7 @@ def test_a_task_that_is_run_again_takes_over(
 @pytest.mark.slow
 def test_a_producer_that_was_declared_dead_is_told(store: Store[Any], run: Run) -> None:
     made = future(store)
-    producer = run(
-        _PRODUCE.replace("given.set_result", "time.sleep(0.01); given.set_result"), made
-    )
+    producer = run(_PRODUCE.replace("given.set_result", "time.sleep(0.01); given.set_result"), made)
     assert "begun" == producer.hear()
     producer.signal(signal.SIGSTOP)
     with pytest.raises(ProducerDiedError):

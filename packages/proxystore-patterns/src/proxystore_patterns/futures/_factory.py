@@ -11,7 +11,7 @@ from proxystore.store import Store, StoreFactory
 from proxystore.store.reference import Referring, StoreReference
 from proxystore.store.types import DeserializerT
 from proxystore_patterns.futures._outcomes import TAKEN, Outcome, opened
-from proxystore_patterns.futures._waits import await_outcome
+from proxystore_patterns.futures._waits import Deadline, await_outcome
 
 __all__ = ["FutureFactory"]
 
@@ -30,6 +30,9 @@ class FutureFactory(StoreFactory[T]):
         evict: Remove the result once it was got, for it is for one consumer.
         deserializer: Use this one instead of the store's.
         timeout: Seconds to wait when it is resolved; `None`: for ever.
+
+    Raises:
+        ValueError: ``timeout`` is not a number.
     """
 
     passes_errors: ClassVar[bool] = True
@@ -44,6 +47,8 @@ class FutureFactory(StoreFactory[T]):
         timeout: float | None = None,
     ) -> None:
         super().__init__(key, store_config, evict=evict, deserializer=deserializer)
+        # A mistake is told here, not where the proxy is used.
+        Deadline(timeout)
         self.timeout = timeout
 
     def resolve(self) -> T:
@@ -94,13 +99,11 @@ class FutureFactory(StoreFactory[T]):
 
 
 def _take(store: Store[Any], key: Key) -> None:
-    """Remove a result, and let others know for a while, where the medium can."""
-    if {Capability.REPLACEABLE, Capability.LEASABLE} <= store.capabilities:
-        with suppress(KeyNotSetError):
-            store.replace(key, TAKEN)
+    """Remove a result, and let others know; for a while, where the medium can forget."""
+    with suppress(KeyNotSetError):
+        store.replace(key, TAKEN)
+        if Capability.LEASABLE in store.capabilities:
             store.touch(key, _REMEMBERED_SECONDS)
-    else:
-        store.evict(key)
 
 
 # Any: options and deserializers, as the proxy's pickle has them.

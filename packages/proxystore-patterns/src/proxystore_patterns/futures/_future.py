@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Generic, TypeVar
 
 from proxystore.abc import Capability, Key, Lifetime
-from proxystore.errors import KeyAlreadySetError
+from proxystore.errors import CapabilityError, KeyAlreadySetError
 from proxystore.proxy import Proxy
 from proxystore.store import Store
 from proxystore.store.types import DeserializerT, SerializerT
@@ -48,15 +48,18 @@ def future(
 
     Args:
         store: Of a connector that is `Deferrable`.
-        evict: Remove the result once it was got: it is for one consumer.
+        evict: Remove the result once it was got: it is for one consumer. The connector must
+            be `Replaceable` too: only what takes its place can tell the others.
         lifetime: Evicts the result when it ends. Not with ``evict``.
         serializer: Used for the result instead of the store's.
         deserializer: The inverse of ``serializer``.
 
     Raises:
-        CapabilityError: The connector cannot make keys before objects.
+        CapabilityError: The connector cannot make keys before objects, or replace them.
+        TypeError: ``store`` is none.
         ValueError: Both ``evict`` and ``lifetime``.
     """
+    _require(store, evict=evict)
     if evict and lifetime is not None:
         raise ValueError(
             "A result ends either with its first use (evict=True) or with a lifetime. "
@@ -73,6 +76,17 @@ def future(
     return Future(factory, serializer=serializer)
 
 
+def _require(store: Store[Any], *, evict: bool) -> None:
+    if not isinstance(store, Store):
+        raise TypeError(
+            f"future() takes a Store, and got a {type(store).__qualname__}. Open one with "
+            f"Store(name, connector)."
+        )
+    if evict and Capability.REPLACEABLE not in store.capabilities:
+        connector = type(store.connector).__name__
+        raise CapabilityError("future(evict=True)", connector, Capability.REPLACEABLE.value)
+
+
 class Future(Generic[T]):
     """A result that is to come. Thread safe; pickles small, to where the result will be.
 
@@ -84,9 +98,7 @@ class Future(Generic[T]):
         serializer: Used for the result instead of the store's.
     """
 
-    def __init__(
-        self, factory: FutureFactory[T], *, serializer: SerializerT | None = None
-    ) -> None:
+    def __init__(self, factory: FutureFactory[T], *, serializer: SerializerT | None = None) -> None:
         self._factory = factory
         self._serializer = serializer
         # Outcomes are final: what was done once need not be asked for again.
@@ -205,7 +217,13 @@ class Future(Generic[T]):
 
         Raises:
             FutureAlreadyDoneError: There is an outcome, which stands.
+            TypeError: ``error`` is no exception, but a class of them, say.
         """
+        if not isinstance(error, BaseException):
+            raise TypeError(
+                f"set_exception() takes an exception, and got a {type(error).__qualname__}. Make "
+                f"one of it, as in set_exception(RuntimeError(...))."
+            )
         self._settle(failure(error))
 
     def cancel(self) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import queue
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
 from typing import Any, NamedTuple, TypeVar
 
+from proxystore.proxy import Proxy, get_factory
 from proxystore_patterns.errors import FutureCancelledError, FuturesTimeoutError
+from proxystore_patterns.futures._factory import FutureFactory
 from proxystore_patterns.futures._future import Future
+from proxystore_patterns.futures._waits import Deadline
 from proxystore_patterns.futures._watching import Watch
 
 __all__ = ["DoneAndNotDone", "as_completed", "wait"]
@@ -37,17 +39,18 @@ def as_completed(futures: Iterable[Future[T]], timeout: float | None = None) -> 
 
     Raises:
         FuturesTimeoutError: Some were not done in time.
+        TypeError: Something in ``futures`` is no `Future`.
+        ValueError: ``timeout`` is not a number.
     """
-    pending = dict.fromkeys(futures)
+    deadline = Deadline(timeout)
+    pending = dict.fromkeys(map(_require_future, futures))
     n_all = len(pending)
-    deadline = None if timeout is None else time.monotonic() + timeout
     done: queue.SimpleQueue[Future[T]] = queue.SimpleQueue()
     watches = [_watch(future, done) for future in pending]
     try:
         while pending:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
             try:
-                future = done.get(timeout=left)
+                future = done.get(timeout=deadline.left())
             except queue.Empty:
                 assert timeout is not None
                 raise FuturesTimeoutError(len(pending), n_all, timeout) from None
@@ -56,6 +59,18 @@ def as_completed(futures: Iterable[Future[T]], timeout: float | None = None) -> 
     finally:
         for watch in watches:
             watch.cancel()
+
+
+def _require_future(found: Future[T]) -> Future[T]:
+    # First: to ask a proxy of a result what it is would wait for that result.
+    is_result = issubclass(type(found), Proxy) and isinstance(get_factory(found), FutureFactory)
+    if is_result or not isinstance(found, Future):
+        raise TypeError(
+            f"Futures of proxystore_patterns are waited for here, and one was of type "
+            f"{type(found).__module__}.{type(found).__qualname__}. Pass the future itself for a "
+            f"proxy of its result; those of concurrent.futures have a wait() of their own."
+        )
+    return found
 
 
 def _watch(future: Future[T], done: queue.SimpleQueue[Future[T]]) -> Watch:
@@ -78,12 +93,13 @@ def wait(
             `ALL_COMPLETED`, of `concurrent.futures`.
 
     Raises:
-        ValueError: ``return_when`` is something else.
+        TypeError: Something in ``futures`` is no `Future`.
+        ValueError: ``return_when`` is something else, or ``timeout`` not a number.
     """
     choices = (FIRST_COMPLETED, FIRST_EXCEPTION, ALL_COMPLETED)
     if return_when not in choices:
         raise ValueError(f"return_when is one of {', '.join(choices)}, not {return_when!r}.")
-    not_done, done = set(futures), set[Future[Any]]()
+    not_done, done = set(map(_require_future, futures)), set[Future[Any]]()
     try:
         for future in as_completed(set(not_done), timeout):
             not_done.remove(future)

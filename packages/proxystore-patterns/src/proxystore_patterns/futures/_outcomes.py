@@ -150,16 +150,27 @@ def error_of(store: Store[Any], key: Key, outcome: Outcome) -> Exception | None:
 
 
 def _revived(dumped: bytes, type_name: str, text: str) -> Exception:
+    def told(found: str, advice: str) -> ProducerRaisedError:
+        return ProducerRaisedError(type_name, text, found, advice)
+
     if not dumped:
-        return ProducerRaisedError(type_name, text, "it could not be serialized")
+        return told("it could not be serialized", "Let exceptions pickle.")
     try:
         error = deserialize(dumped)
     except SerializationError as refused:
-        return ProducerRaisedError(type_name, text, str(refused).rstrip("."))
-    if isinstance(error, Exception):
-        return error
-    # SystemExit, for one, would end a consumer that did nothing wrong.
-    return ProducerRaisedError(type_name, text, "it is no Exception")
+        advice = "Let exceptions pickle, and install the package that they come from."
+        return told(str(refused).rstrip("."), advice)
+    match error:
+        case StopIteration() | StopAsyncIteration():
+            # map(Future.result, ...) would end early without a word, and an event loop never
+            # hears of it (PEP 479).
+            found = "a loop would take it for its end"
+        case Exception():
+            return error
+        case _:
+            # SystemExit, for one, would end a consumer that did nothing wrong.
+            found = "it is no Exception"
+    return told(found, "Let the producer raise an exception that says what went wrong.")
 
 
 def described(outcome: Outcome | None) -> str:

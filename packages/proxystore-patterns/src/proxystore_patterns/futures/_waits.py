@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from typing import Any
 
@@ -12,10 +14,31 @@ from proxystore_patterns.errors import FutureTimeoutError, ProducerDiedError
 from proxystore_patterns.futures._outcomes import Outcome, failure, read, write
 from proxystore_patterns.futures._producers import begun_key, has_begun, has_died, producer_of
 
-__all__ = ["LOOK_SECONDS", "await_outcome", "bury", "require_outcome"]
+__all__ = ["LOOK_SECONDS", "Deadline", "await_outcome", "bury", "require_outcome"]
 
 LOOK_SECONDS = 0.5
 """How often one who waits looks whether the producer lives."""
+
+
+class Deadline:
+    """The end of a wait that begins now.
+
+    Args:
+        timeout: Seconds; `None` and infinity: for ever; less than none: none.
+
+    Raises:
+        ValueError: ``timeout`` is not a number.
+    """
+
+    def __init__(self, timeout: float | None) -> None:
+        seconds = math.inf if timeout is None else timeout
+        if math.isnan(seconds):
+            raise ValueError("A timeout is in seconds, or None to wait for ever; it was nan.")
+        self._at = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds until then, as many as one call can wait."""
+        return min(max(0.0, self._at - time.monotonic()), threading.TIMEOUT_MAX)
 
 
 def await_outcome(store: Store[Any], key: Key, timeout: float | None) -> Outcome:
@@ -28,12 +51,13 @@ def await_outcome(store: Store[Any], key: Key, timeout: float | None) -> Outcome
 
     Raises:
         FutureTimeoutError: It had none by then.
+        ValueError: ``timeout`` is not a number.
         ConnectorUnavailableError: The medium cannot be reached.
     """
-    deadline = None if timeout is None else time.monotonic() + timeout
+    deadline = Deadline(timeout)
     while True:
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        if store.wait(key, LOOK_SECONDS if left is None else min(left, LOOK_SECONDS)):
+        left = deadline.left()
+        if store.wait(key, min(left, LOOK_SECONDS)):
             return require_outcome(store, key)
         bury(store, key)
         if timeout is not None and left == 0 and not store.exists(key):
