@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from proxystore.errors import (
     StoreClosedError,
 )
 from proxystore.payload import as_bytes
-from proxystore.store import Store
+from proxystore.store import Store, _deferred
 from proxystore.testing import MemoryConnector, MemoryKey
 
 TIMEOUT_S = 20
@@ -197,6 +198,41 @@ def test_what_the_connector_cannot_do_is_named(
 ) -> None:
     with pytest.raises(CapabilityError, match=f"{capability}, and PlainConnector is not"):
         asked(plain, plain.put(b""))
+
+
+def test_a_timeout_that_is_no_number_is_refused(store: Store[Any]) -> None:
+    key = store.new_key()
+    for wait in (store.wait, lambda *args: asyncio.run(store.await_(*args))):
+        with pytest.raises(ValueError, match="it was nan"):
+            wait(key, float("nan"))
+
+
+def test_those_who_look_for_one_key_do_so_ever_more_rarely_and_spread(
+    plain: Store[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pauses(timeout: float) -> list[float]:
+        now, slept = [0.0], []
+
+        def sleep(seconds: float) -> None:
+            now[0] += seconds
+            slept.append(seconds)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(
+                _deferred, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep)
+            )
+            assert not plain.wait(MemoryKey("absent"), timeout)
+        assert timeout == pytest.approx(sum(slept))
+        return slept
+
+    one, other = pauses(60), pauses(60)
+    for slept in (one, other):
+        assert max(slept[:5]) <= 0.001
+        assert 0.2 < max(slept) <= 0.25
+        assert len(slept) < 600
+        late = slept[len(slept) // 2 : -1]
+        assert min(late) < 0.15 < 0.22 < max(late), "each takes a half to the whole of its pause"
+    assert sum(a == b for a, b in zip(one, other, strict=False)) < len(one) / 2
 
 
 def test_a_store_waits_where_nobody_tells(plain: Store[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -105,10 +106,12 @@ class DeferringStore(AsyncObjectStore[ConnectorT]):
         pauses of a tenth of the time waited so far, a quarter of a second at most.
 
         Raises:
+            ValueError: ``timeout`` is not a number.
             StoreClosedError: The store was closed.
             ConnectorUnavailableError: The medium cannot be reached.
         """
         self._check_open()
+        _require_number(timeout)
         watch = self.watch("store.wait")
         if Capability.WAITABLE in self._capabilities:
             # Any: what the capability says that the connector has.
@@ -176,6 +179,7 @@ class DeferringStore(AsyncObjectStore[ConnectorT]):
         # Imported here: it takes longer than all else that a store imports.
         import asyncio
 
+        _require_number(timeout)
         if await self.aexists(key):
             return True
         for pause in _pauses(timeout):
@@ -208,6 +212,12 @@ class DeferringStore(AsyncObjectStore[ConnectorT]):
             if self.exists(key):
                 return True
         return False
+
+
+def _require_number(timeout: float | None) -> None:
+    # Compared with any time it is neither before nor after, so that waits would never end.
+    if timeout is not None and math.isnan(timeout):
+        raise ValueError("A timeout is in seconds, or None to wait for ever; it was nan.")
 
 
 def _pauses(timeout: float | None) -> Iterator[float]:
