@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from proxystore.abc import Capability
 from proxystore.errors import StoreClosedError
 from proxystore.store import Store
+from proxystore.testing import MemoryConnector
 from proxystore_patterns.errors import FuturesTimeoutError, ProducerRaisedError
 from proxystore_patterns.futures import Future, as_completed, future, wait
 
@@ -145,6 +147,51 @@ def test_a_proxy_of_a_future_is_one(make_store: MakeStore) -> None:
     made.set_result(1)
     sent: Any = pickle.loads(pickle.dumps(store.proxy(made)))
     assert [1] == [done.result() for done in as_completed([sent], TIMEOUT_S)]
+
+
+class CountedConnector(MemoryConnector):
+    """One that does not tell when objects come; counts how often it is asked."""
+
+    n_looks = 0
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return super().capabilities - {Capability.WAITABLE}
+
+    def exists(self, key: Any) -> bool:
+        self.n_looks += 1
+        return super().exists(key)
+
+
+@pytest.mark.slow
+def test_those_who_wait_long_look_ever_more_rarely() -> None:
+    waits: list[Callable[[Future[int]], object]] = [
+        lambda made: made.exception(1.5),
+        lambda made: str(made.proxy(timeout=1.5)),
+        lambda made: list(as_completed([made], 1.5)),
+    ]
+    for waiting in waits:
+        connector = CountedConnector()
+        with Store("asked", connector) as store:
+            with pytest.raises(TimeoutError):
+                waiting(future(store))
+        # 131 each second if each look for a dead producer began anew.
+        assert 10 < connector.n_looks < 130
+
+
+@pytest.mark.slow
+def test_hundreds_of_threads_have_one_look_for_them() -> None:
+    connector = CountedConnector()
+    with Store("asked", connector) as store:
+        made = future(store)
+        threads = [threading.Thread(target=made.result, args=(TIMEOUT_S,)) for _ in range(300)]
+        for thread in threads:
+            thread.start()
+        threading.Timer(1, made.set_result, (1,)).start()
+        for thread in threads:
+            thread.join(TIMEOUT_S)
+        # Each twice, at its beginning and its end, and one of them meanwhile.
+        assert connector.n_looks < 2 * 300 + 150
 
 
 def test_callbacks_are_made_once_each(store: Store[Any]) -> None:

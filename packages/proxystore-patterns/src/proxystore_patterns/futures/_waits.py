@@ -7,17 +7,15 @@ import threading
 import time
 from typing import Any
 
-from proxystore.abc import Key
-from proxystore.errors import KeyAlreadySetError, ObjectNotFoundError
+from proxystore.abc import Capability, Key
+from proxystore.errors import ObjectNotFoundError
 from proxystore.store import Store
-from proxystore_patterns.errors import FutureTimeoutError, ProducerDiedError
-from proxystore_patterns.futures._outcomes import Outcome, failure, read, write
-from proxystore_patterns.futures._producers import begun_key, has_begun, has_died, producer_of
+from proxystore_patterns.errors import FutureTimeoutError
+from proxystore_patterns.futures._outcomes import Outcome, read
+from proxystore_patterns.futures._producers import LOOK_SECONDS, bury, has_begun
+from proxystore_patterns.futures._watching import Watch
 
-__all__ = ["LOOK_SECONDS", "Deadline", "await_outcome", "bury", "require_outcome"]
-
-LOOK_SECONDS = 0.5
-"""How often one who waits looks whether the producer lives."""
+__all__ = ["Deadline", "await_outcome", "require_outcome"]
 
 
 class Deadline:
@@ -31,10 +29,10 @@ class Deadline:
     """
 
     def __init__(self, timeout: float | None) -> None:
-        seconds = math.inf if timeout is None else timeout
-        if math.isnan(seconds):
+        self.timeout = math.inf if timeout is None else timeout
+        if math.isnan(self.timeout):
             raise ValueError("A timeout is in seconds, or None to wait for ever; it was nan.")
-        self._at = time.monotonic() + seconds
+        self._at = time.monotonic() + self.timeout
 
     def left(self) -> float:
         """Seconds until then, as many as one call can wait."""
@@ -55,15 +53,36 @@ def await_outcome(store: Store[Any], key: Key, timeout: float | None) -> Outcome
         ConnectorUnavailableError: The medium cannot be reached.
     """
     deadline = Deadline(timeout)
-    while True:
-        left = deadline.left()
-        if store.wait(key, min(left, LOOK_SECONDS)):
-            return require_outcome(store, key)
+    comes = _is_told if Capability.WAITABLE in store.capabilities else _is_seen
+    if not comes(store, key, deadline):
         bury(store, key)
-        if timeout is not None and left == 0 and not store.exists(key):
+        if not store.exists(key):
             lives = has_begun(store, key)
             producer = "its producer is at work" if lives else "nobody said to have begun"
-            raise FutureTimeoutError(repr(key), store.name, timeout, producer)
+            raise FutureTimeoutError(repr(key), store.name, deadline.timeout, producer)
+    return require_outcome(store, key)
+
+
+def _is_told(store: Store[Any], key: Key, deadline: Deadline) -> bool:
+    """Wait in a medium that tells of objects, but not of producers that died."""
+    while not store.wait(key, min(deadline.left(), LOOK_SECONDS)):
+        if not deadline.left():
+            return False
+        bury(store, key)
+    return True
+
+
+def _is_seen(store: Store[Any], key: Key, deadline: Deadline) -> bool:
+    """Wait for the one thread that looks for all who wait, whose looks become ever rarer."""
+    while not store.exists(key):
+        seen = threading.Event()
+        watch = Watch(store, key, seen.set)
+        try:
+            if not seen.wait(deadline.left()):
+                return False
+        finally:
+            watch.cancel()
+    return True
 
 
 def require_outcome(store: Store[Any], key: Key) -> Outcome:
@@ -76,15 +95,3 @@ def require_outcome(store: Store[Any], key: Key) -> Outcome:
     if outcome is None:
         raise ObjectNotFoundError(repr(key), type(store.connector).__name__, store.name)
     return outcome
-
-
-def bury(store: Store[Any], key: Key) -> None:
-    """Let a future whose producer died fail, for everybody."""
-    if has_died(store, key):
-        error = ProducerDiedError(repr(key), store.name, producer_of(store, key))
-        try:
-            write(store, key, failure(error))
-        except KeyAlreadySetError:
-            # It was not dead, or somebody else saw it first.
-            return
-        store.evict(begun_key(store, key))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import weakref
@@ -13,13 +14,13 @@ from proxystore.abc import Key
 from proxystore.errors import ConnectorUnavailableError, MediumGoneError, ProxyStoreError
 from proxystore.host.forks import remake_in_child
 from proxystore.store import Store
-from proxystore_patterns.futures._waits import LOOK_SECONDS, bury
+from proxystore_patterns.futures._producers import LOOK_SECONDS, bury
 
 __all__ = ["Call", "Watch", "wait_in_loop"]
 
 Call: TypeAlias = Callable[[], None]
 
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.25
 # Looks come after so much of the time since the last news.
 _SHARE = 0.1
 # So much of all time do looks for results take at most, and those for dead producers.
@@ -139,6 +140,8 @@ class _Watcher:
         """What to look at, and the pace that has it so, if it is everything."""
         with self._changed:
             told, self._told = self._told, set()
+            if told:
+                looks.hurry()
             now = time.monotonic()
             if now >= deaths.next_at:
                 return list(self._entries), deaths
@@ -169,16 +172,24 @@ class _Pace:
 
     def __init__(self, shortest: float, longest: float, duty: float) -> None:
         self._shortest, self._longest, self._duty = shortest, longest, duty
+        self._rested_at = 0.0
+        self.hurry()
+
+    def hurry(self) -> None:
+        """Something came, so more may come."""
         self._news_at = time.monotonic()
-        self.next_at = self._news_at + shortest
+        self.next_at = max(self._news_at + self._shortest, self._rested_at)
 
     def ended(self, begun: float, *, has_news: bool) -> None:
         """A look ended that was ``begun`` then."""
         now = time.monotonic()
         if has_news:
             self._news_at = now
+        self._rested_at = now + (now - begun) / self._duty
         pause = min(max(self._shortest, (now - self._news_at) * _SHARE), self._longest)
-        self.next_at = now + max(pause, (now - begun) / self._duty)
+        # At random, so that those who wait do not all ask at once.
+        pause *= 0.5 + os.urandom(1)[0] / 510
+        self.next_at = max(now + pause, self._rested_at)
 
 
 # By id of the store, which its watcher keeps alive.
