@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from proxystore.abc import Key
 from proxystore.errors import MediumGoneError, ObjectNotFoundError
@@ -121,29 +121,40 @@ class StoreFactory(Factory[T]):
         self._measured = measured(obj)
 
     def __reduce__(self) -> tuple[object, ...]:
+        return _load, self.plain()
+
+    # Any in these two: options and deserializers.
+    def plain(self) -> tuple[Any, ...]:
+        """What `from_plain` makes an equal factory of, in any process: what is pickled."""
         address, name, options = self._reference
         key = self._key if self._store is None else self._store.plain_key(self._key)
         if self.deserializer is not None:
-            return _load, (address, key, name, dict(options), self.evict, self.deserializer)
+            return address, key, name, dict(options), self.evict, self.deserializer
         if options or self.evict:
-            return _load, (address, key, name, dict(options), self.evict)
-        return _load, (address, key, name)
+            return address, key, name, dict(options), self.evict
+        return address, key, name
+
+    @classmethod
+    def from_plain(
+        cls,
+        address: Address,
+        key: Key,
+        name: str,
+        options: dict[str, Any] | None = None,
+        evict: bool = False,  # noqa: FBT001, FBT002 - from a pickle
+        deserializer: DeserializerT | None = None,
+    ) -> Self:
+        """The factory that is `plain` so. A subclass is pickled as a function that calls this."""
+        reference = StoreReference(address, name, options or {})
+        return cls(key, reference, evict=evict, deserializer=deserializer)
 
     def __repr__(self) -> str:
         return f"<StoreFactory of {tuple(self._key)!r} in store {self._reference.name!r}>"
 
 
-# Any: options and deserializers, as the proxy's pickle has them.
-def _load(
-    address: Address,
-    key: Key,
-    name: str,
-    options: dict[str, Any] | None = None,
-    evict: bool = False,  # noqa: FBT001, FBT002 - from a pickle
-    deserializer: DeserializerT | None = None,
-) -> StoreFactory[Any]:
-    reference = StoreReference(address, name, options or {})
-    return StoreFactory(key, reference, evict=evict, deserializer=deserializer)
+# Any: what the proxy's pickle has.
+def _load(*plain: Any) -> StoreFactory[Any]:
+    return StoreFactory.from_plain(*plain)
 
 
 # Each proxy carries this name: the shorter, the better.

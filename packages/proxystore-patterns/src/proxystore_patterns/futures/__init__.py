@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from proxystore_patterns.futures._factory import FutureFactory
 from proxystore_patterns.futures._factory import _load as _load
-from proxystore_patterns.futures._factory import _load_timed as _load_timed
 from proxystore_patterns.futures._future import Future, future
 from proxystore_patterns.futures._many import DoneAndNotDone, as_completed, wait
 

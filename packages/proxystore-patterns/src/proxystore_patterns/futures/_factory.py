@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 from proxystore.abc import Capability, Key
 from proxystore.errors import KeyNotSetError
 from proxystore.store import Store, StoreFactory
-from proxystore.store.reference import Referring, StoreReference
+from proxystore.store.reference import Referring
 from proxystore.store.types import DeserializerT
 from proxystore_patterns.futures._outcomes import TAKEN, Outcome, opened
 from proxystore_patterns.futures._waits import Deadline, await_outcome
@@ -88,11 +88,9 @@ class FutureFactory(StoreFactory[T]):
         )
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Any: what the loader of a StoreFactory takes.
-        arguments: Any = super().__reduce__()[1]
         if self.timeout is None:
-            return _load, arguments
-        return _load_timed, (self.timeout, arguments)
+            return _load, self.plain()
+        return _load, self.plain(), {"timeout": self.timeout}
 
     def __repr__(self) -> str:
         return f"<FutureFactory of {tuple(self._key)!r} in store {self._reference.name!r}>"
@@ -106,24 +104,10 @@ def _take(store: Store[Any], key: Key) -> None:
             store.touch(key, _REMEMBERED_SECONDS)
 
 
-# Any: options and deserializers, as the proxy's pickle has them.
-def _load(
-    address: Any,
-    key: Key,
-    name: str,
-    options: dict[str, Any] | None = None,
-    evict: bool = False,  # noqa: FBT001, FBT002 - from a pickle
-    deserializer: DeserializerT | None = None,
-) -> FutureFactory[Any]:
-    reference = StoreReference(address, name, options or {})
-    return FutureFactory(key, reference, evict=evict, deserializer=deserializer)
+# Any: what the proxy's pickle has.
+def _load(*plain: Any) -> FutureFactory[Any]:
+    return FutureFactory.from_plain(*plain)
 
 
-def _load_timed(timeout: float, arguments: tuple[Any, ...]) -> FutureFactory[Any]:
-    factory = _load(*arguments)
-    factory.timeout = timeout
-    return factory
-
-
-# Each proxy carries these names: the shorter, the better.
-_load.__module__ = _load_timed.__module__ = "proxystore_patterns.futures"
+# Each proxy carries this name: the shorter, the better.
+_load.__module__ = "proxystore_patterns.futures"
