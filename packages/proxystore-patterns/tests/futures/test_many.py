@@ -166,9 +166,9 @@ class CountedConnector(MemoryConnector):
 @pytest.mark.slow
 def test_those_who_wait_long_look_ever_more_rarely() -> None:
     waits: list[Callable[[Future[int]], object]] = [
-        lambda made: made.exception(1.5),
-        lambda made: str(made.proxy(timeout=1.5)),
-        lambda made: list(as_completed([made], 1.5)),
+        lambda made: made.exception(0.9),
+        lambda made: str(made.proxy(timeout=0.9)),
+        lambda made: list(as_completed([made], 0.9)),
     ]
     for waiting in waits:
         connector = CountedConnector()
@@ -176,7 +176,7 @@ def test_those_who_wait_long_look_ever_more_rarely() -> None:
             with pytest.raises(TimeoutError):
                 waiting(future(store))
         # 131 each second if each look for a dead producer began anew.
-        assert 10 < connector.n_looks < 130
+        assert 10 < connector.n_looks < 100
 
 
 @pytest.mark.slow
@@ -250,6 +250,33 @@ def test_one_who_gives_up_awaiting_takes_nothing_from_others(make_store: MakeSto
         return await other
 
     assert 5 == asyncio.run(asyncio.wait_for(main(), TIMEOUT_S))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("medium", ["shm", "file", "redis"])
+def test_of_thousands_that_wait_some_may_be_cancelled(make_store: MakeStore, medium: str) -> None:
+    store = make_store(medium)
+    futures = [future(store) for _ in range(1000)]
+
+    async def main() -> list[int]:
+        waits = [asyncio.ensure_future(each) for each in futures]
+        # Some before they wait, and some while they do.
+        for waiting in waits[::4]:
+            waiting.cancel()
+        await asyncio.sleep(0.2)
+        for waiting in waits[1::4]:
+            waiting.cancel()
+        setting = _set_all(futures)
+        results = await asyncio.gather(*waits, return_exceptions=True)
+        setting.join(TIMEOUT_S)
+        cancelled = [isinstance(result, asyncio.CancelledError) for result in results]
+        assert [True, True, False, False] * 250 == cancelled
+        return [result for result in results if isinstance(result, int)]
+
+    kept = [number for number in range(1000) if number % 4 > 1]
+    assert kept == asyncio.run(asyncio.wait_for(main(), TIMEOUT_S))
+    assert _ends("proxystore-futures"), "nobody is watched any more"
+    assert list(range(1000)) == [each.result() for each in futures]
 
 
 def test_a_store_that_is_closed_ends_what_waits_for_it(store: Store[Any]) -> None:

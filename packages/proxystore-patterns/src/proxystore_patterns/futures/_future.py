@@ -241,9 +241,9 @@ class Future(Generic[T]):
     def producing(self, *, lease: float = 30.0) -> Iterator[None]:
         """Show that somebody is at work on the result, while a `with` block runs.
 
-        Should the process die in it, those who wait are told (`ProducerDiedError`) within
-        ``lease`` seconds. An exception that leaves the block becomes that of the
-        future, and goes on.
+        Should the process die in it, those who wait are told (`ProducerDiedError`) once
+        ``lease`` seconds are over, and a few more where they are thousands. An exception
+        that leaves the block becomes that of the future, and goes on.
 
         Args:
             lease: Seconds; more than the block keeps all other Python threads waiting.

@@ -24,7 +24,7 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.25
 # Looks come after so much of the time since the last news.
 _SHARE = 0.1
 # So much of all time do looks for results take at most, and those for dead producers.
-_LOOKS_DUTY, _DEATHS_DUTY = 0.2, 0.05
+_LOOKS_DUTY, _DEATHS_DUTY = 0.2, 0.1
 _PATIENCE_SECONDS = 10.0
 
 
