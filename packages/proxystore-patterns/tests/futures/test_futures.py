@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copyreg
 import pickle
 import threading
@@ -295,6 +296,21 @@ def test_serializers_of_the_user_are_used_for_results_only(
     failed.set_exception(ValueError("no array"))
     with pytest.raises(ValueError, match="no array"):
         failed.result(TIMEOUT_S)
+
+
+def test_what_a_deserializer_raises_does_not_pass_for_the_producers(local: Store[Any]) -> None:
+    def exhausted(_: bytes) -> None:
+        raise StopIteration
+
+    made = future(local, serializer=str.encode, deserializer=exhausted)
+    made.set_result("text")
+    for use in (made.result, lambda: str(made.proxy()), lambda: asyncio.run(_awaited(made))):
+        with pytest.raises(SerializationError, match=r"deserializer .* failed on the result"):
+            use()
+
+
+async def _awaited(made: Future[Any]) -> None:
+    await asyncio.wait_for(made, TIMEOUT_S)
 
 
 def test_a_serializer_travels_with_the_future(make_store: MakeStore) -> None:

@@ -60,6 +60,7 @@ class FutureFactory(StoreFactory[T]):
             FutureCancelledError: It was cancelled.
             ProducerDiedError: Its producer began, and died.
             ResultTakenError: Another consumer had it, and ``evict``.
+            SerializationError: It cannot be deserialized here.
             ConnectorUnavailableError: The medium cannot be reached.
         """
         store, key = self.get_store(), self.key

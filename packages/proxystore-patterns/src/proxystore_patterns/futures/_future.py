@@ -140,6 +140,7 @@ class Future(Generic[T]):
             FutureCancelledError: It was cancelled.
             ProducerDiedError: The producer began, and died.
             ResultTakenError: Another consumer has it, and the future was made with ``evict``.
+            SerializationError: The result cannot be deserialized here.
             ConnectorUnavailableError: The medium cannot be reached.
         """
         outcome = self._await(timeout)

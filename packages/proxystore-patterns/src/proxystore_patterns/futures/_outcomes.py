@@ -124,13 +124,27 @@ def _is_outcome(found: Any) -> bool:
 
 
 def opened(store: Store[Any], key: Key, outcome: Outcome, deserializer: Any) -> Any:
-    """The value in ``outcome``; raises what it has in place of one."""
+    """The value in ``outcome``; raises what it has in place of one.
+
+    Raises:
+        SerializationError: Its deserializer raised.
+    """
     error = error_of(store, key, outcome)
     if error is not None:
         raise error
     if outcome[0] == Kind.VALUE:
         return outcome[1]
-    return (deserializer or store.deserializer or deserialize)(outcome[1])
+    given = deserializer or store.deserializer
+    try:
+        return (given or deserialize)(outcome[1])
+    except SerializationError:
+        raise
+    except Exception as failed:
+        # Not as itself: that would pass for what the producer raised.
+        raise SerializationError(
+            f"The deserializer {given!r} failed on the result of a future: "
+            f"{type(failed).__name__}: {failed}. Use the one that belongs to the serializer."
+        ) from failed
 
 
 def error_of(store: Store[Any], key: Key, outcome: Outcome) -> Exception | None:
