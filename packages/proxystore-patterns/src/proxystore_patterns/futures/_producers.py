@@ -20,14 +20,9 @@ from proxystore.errors import (
 )
 from proxystore.host.node import this_node
 from proxystore.store import Store
-from proxystore_patterns.errors import ProducerDiedError
-from proxystore_patterns.futures._outcomes import failure, write
 from proxystore_patterns.lifetimes._clock import CLOCK, Alarm
 
-__all__ = ["LOOK_SECONDS", "Lease", "begun_key", "bury", "has_begun"]
-
-LOOK_SECONDS = 0.5
-"""How often those who wait look whether the producer lives."""
+__all__ = ["Lease", "begun_key", "has_begun", "has_died", "producer_of"]
 
 
 def begun_key(store: Store[Any], key: Key) -> Key:
@@ -58,18 +53,6 @@ def has_died(store: Store[Any], key: Key) -> bool:
 def producer_of(store: Store[Any], key: Key) -> str:
     """Which process began last, as it said itself."""
     return str(store.get(begun_key(store, key), default="a process that is not known"))
-
-
-def bury(store: Store[Any], key: Key) -> None:
-    """Let a future whose producer died fail, for everybody."""
-    if has_died(store, key):
-        error = ProducerDiedError(repr(key), store.name, producer_of(store, key))
-        try:
-            write(store, key, failure(error))
-        except KeyAlreadySetError:
-            # It was not dead, or somebody else saw it first.
-            return
-        store.evict(begun_key(store, key))
 
 
 class Lease:

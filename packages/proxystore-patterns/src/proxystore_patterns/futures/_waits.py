@@ -11,8 +11,9 @@ from proxystore.abc import Capability, Key
 from proxystore.errors import ObjectNotFoundError
 from proxystore.store import Store
 from proxystore_patterns.errors import FutureTimeoutError
+from proxystore_patterns.futures._deaths import LOOK_SECONDS, bury
 from proxystore_patterns.futures._outcomes import Outcome, read
-from proxystore_patterns.futures._producers import LOOK_SECONDS, bury, has_begun
+from proxystore_patterns.futures._producers import has_begun
 from proxystore_patterns.futures._watching import Watch
 
 __all__ = ["Deadline", "await_outcome", "require_outcome"]

@@ -14,7 +14,7 @@ from proxystore.abc import Key
 from proxystore.errors import ConnectorUnavailableError, MediumGoneError, ProxyStoreError
 from proxystore.host.forks import remake_in_child
 from proxystore.store import Store
-from proxystore_patterns.futures._producers import LOOK_SECONDS, bury
+from proxystore_patterns.futures._deaths import LOOK_SECONDS, bury
 
 __all__ = ["Call", "Watch", "wait_in_loop"]
 
