@@ -6,19 +6,36 @@ from contextlib import suppress
 from typing import Any, ClassVar, TypeVar
 
 from proxystore.abc import Capability, Key
-from proxystore.errors import KeyNotSetError
+from proxystore.errors import CapabilityError, KeyNotSetError
 from proxystore.store import Store, StoreFactory
 from proxystore.store.reference import Referring
 from proxystore.store.types import DeserializerT
 from proxystore_patterns.futures._outcomes import TAKEN, Outcome, opened
 from proxystore_patterns.futures._waits import Deadline, await_outcome
 
-__all__ = ["FutureFactory"]
+__all__ = ["FutureFactory", "require_store"]
 
 T = TypeVar("T")
 
 # How long others are told that a result was taken.
 _REMEMBERED_SECONDS = 600.0
+
+
+def require_store(store: Store[Any], *, evict: bool) -> None:
+    """Return if ``store`` is one, and can remove results once they were got, if ``evict``.
+
+    Raises:
+        TypeError: It is none.
+        CapabilityError: Nothing can take the place of a result, and tell that it was taken.
+    """
+    if not isinstance(store, Store):
+        raise TypeError(
+            f"future() takes a Store, and got a {type(store).__qualname__}. Open one with "
+            f"Store(name, connector)."
+        )
+    if evict and Capability.REPLACEABLE not in store.capabilities:
+        connector = type(store.connector).__name__
+        raise CapabilityError("future(evict=True)", connector, Capability.REPLACEABLE.value)
 
 
 class FutureFactory(StoreFactory[T]):

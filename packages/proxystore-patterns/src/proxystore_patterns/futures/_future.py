@@ -8,12 +8,12 @@ from contextlib import contextmanager, suppress
 from typing import Any, Generic, TypeVar
 
 from proxystore.abc import Capability, Key, Lifetime
-from proxystore.errors import CapabilityError, KeyAlreadySetError
+from proxystore.errors import KeyAlreadySetError
 from proxystore.proxy import Proxy
 from proxystore.store import Store
 from proxystore.store.types import DeserializerT, SerializerT
 from proxystore_patterns.errors import FutureAlreadyDoneError, NoResultError
-from proxystore_patterns.futures._factory import FutureFactory
+from proxystore_patterns.futures._factory import FutureFactory, require_store
 from proxystore_patterns.futures._outcomes import (
     CANCELLED,
     Kind,
@@ -59,7 +59,7 @@ def future(
         TypeError: ``store`` is none.
         ValueError: Both ``evict`` and ``lifetime``.
     """
-    _require(store, evict=evict)
+    require_store(store, evict=evict)
     if evict and lifetime is not None:
         raise ValueError(
             "A result ends either with its first use (evict=True) or with a lifetime. "
@@ -76,17 +76,6 @@ def future(
     return Future(factory, serializer=serializer)
 
 
-def _require(store: Store[Any], *, evict: bool) -> None:
-    if not isinstance(store, Store):
-        raise TypeError(
-            f"future() takes a Store, and got a {type(store).__qualname__}. Open one with "
-            f"Store(name, connector)."
-        )
-    if evict and Capability.REPLACEABLE not in store.capabilities:
-        connector = type(store.connector).__name__
-        raise CapabilityError("future(evict=True)", connector, Capability.REPLACEABLE.value)
-
-
 class Future(Generic[T]):
     """A result that is to come. Thread safe; pickles small, to where the result will be.
 
@@ -98,7 +87,9 @@ class Future(Generic[T]):
         serializer: Used for the result instead of the store's.
     """
 
-    def __init__(self, factory: FutureFactory[T], *, serializer: SerializerT | None = None) -> None:
+    def __init__(
+        self, factory: FutureFactory[T], *, serializer: SerializerT | None = None
+    ) -> None:
         self._factory = factory
         self._serializer = serializer
         # Outcomes are final: what was done once need not be asked for again.
