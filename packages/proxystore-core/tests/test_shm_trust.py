@@ -220,8 +220,8 @@ def intact() -> Iterator[tuple[ShmConnector, dict[ShmKey, bytes]]]:
 def _damaged(connector: ShmConnector, flips: list[tuple[int, int]], table: int) -> Path:
     """A copy of the medium, with bytes of its slabs' headers and tables changed."""
     path = Path(connector.config()["store_dir"])
-    copy = path.with_name(f"{path.name}-copy")
-    copy.mkdir(mode=0o700)
+    # Not beside it, where whoever looks for media of the dead would remove it.
+    copy = Path(tempfile.mkdtemp(prefix="damaged-", dir=path.parent.parent))
     for each in path.iterdir():
         data = bytearray(each.read_bytes())
         if each.name.startswith(SLAB):
