@@ -6,6 +6,7 @@ import contextlib
 import os
 import pickle
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -156,6 +157,15 @@ class RedisServer:
         except OSError:
             return False
         return True
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Let it hang for the block: it takes connections, and answers nobody."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """kill -9."""

@@ -354,6 +354,24 @@ def test_an_owner_killed_at_any_step_leaves_what_others_have(
 
 
 @pytest.mark.slow
+def test_a_medium_that_hangs_ends_no_lease_in_another(
+    store: Store[Any],
+    start_redis: Callable[[], Any],
+    is_stored: Callable[[Any], bool],
+    pass_time: Callable[[float], None],
+) -> None:
+    connectors = pytest.importorskip("proxystore_connectors_redis")
+    server = start_redis()
+    with Store("hangs", connectors.RedisConnector("127.0.0.1", server.port, timeout=4)) as hung:
+        beside = own(hung, DATA, lease=0.3)
+        owned, shared = own(store, DATA, lease=0.6), share(store, DATA, lease=0.6)
+        with server.stopped():
+            pass_time(1.5)
+            assert [True, True] == [is_stored(proxy) for proxy in (owned, shared)]
+        del beside
+
+
+@pytest.mark.slow
 def test_a_medium_that_died_is_named_at_a_use_and_stops_nobody(
     start_redis: Callable[[], Any], start_peer: Callable[[], Any]
 ) -> None:

@@ -12,15 +12,10 @@ from hashlib import blake2b
 from typing import Any
 
 from proxystore.abc import Capability, Key
-from proxystore.errors import (
-    CapabilityError,
-    ConnectorUnavailableError,
-    KeyAlreadySetError,
-    StoreClosedError,
-)
+from proxystore.errors import CapabilityError, KeyAlreadySetError
 from proxystore.host.node import this_node
 from proxystore.store import Store
-from proxystore_patterns.lifetimes._clock import CLOCK, Alarm
+from proxystore_patterns.lifetimes._renewal import Renewal
 
 __all__ = ["Lease", "begun_key", "has_begun", "has_died", "producer_of"]
 
@@ -75,8 +70,7 @@ class Lease:
         self._store, self._ttl = store, ttl
         self._begun, self._alive = begun_key(store, key), _side_key(store, key, "alive")
         self._me = f"process {os.getpid()} on host {this_node().host}"
-        self._alarm: Alarm | None = None
-        self._ended = False
+        self._renewal: Renewal | None = None
 
     def begin(self) -> None:
         """Leave the marks. Those of another producer, which may be dead, become ours."""
@@ -86,7 +80,7 @@ class Lease:
         except KeyAlreadySetError:
             if Capability.REPLACEABLE in self._store.capabilities:
                 self._store.replace(self._begun, self._me)
-        self._later()
+        self._renewal = Renewal(self._ttl, self._renew, lane=self._store)
 
     def end(self, *, keep_begun: bool = False) -> None:
         """Remove the marks, of a future that has an outcome.
@@ -94,31 +88,15 @@ class Lease:
         Args:
             keep_begun: It has none, and will get none from here: let those who wait see that.
         """
-        self._ended = True
-        if self._alarm is not None:
-            self._alarm.cancel()
+        if self._renewal is not None:
+            self._renewal.end()
         if not keep_begun:
             self._store.evict(self._begun)
         self._store.evict(self._alive)
 
-    def _renew(self) -> None:
+    def _renew(self) -> bool:
         if not self._store.touch(self._alive, self._ttl):
             # Somebody else may be as quick, whose mark is as good.
             with suppress(KeyAlreadySetError):
                 self._store.set(self._alive, self._me, ttl=self._ttl)
-
-    def _later(self) -> None:
-        if not self._ended:
-            self._alarm = CLOCK.after(self._ttl / 3, self._again)
-
-    def _again(self) -> None:
-        if self._ended:
-            return
-        try:
-            self._renew()
-        except StoreClosedError:
-            return
-        except ConnectorUnavailableError:
-            # It may come back before the lease ends.
-            pass
-        self._later()
+        return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
@@ -135,7 +135,14 @@ class EvictingLifetime:
             self.close()
         except ProxyStoreError as error:
             _log.warning("%r could not evict what it held: %s", self, error)
-            CLOCK.after(_RETRY_SECONDS, self.end_quietly)
+            CLOCK.after(_RETRY_SECONDS, self.end_quietly, lane=self._lane())
+
+    def _lane(self) -> Hashable:
+        """With which other lifetimes this one may wait for a medium that hangs."""
+        with self._lock:
+            stores = tuple(self._held)
+            is_simple = len(stores) == 1 and not self._children
+        return stores[0] if is_simple else self
 
     def _closed(self, close_stores: bool) -> ProxyStoreError | None:  # noqa: FBT001
         try:

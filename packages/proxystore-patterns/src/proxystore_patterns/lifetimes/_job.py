@@ -70,7 +70,7 @@ class JobLifetime(EvictingLifetime):
         if _is_put_off(self._limit_at, limit_at):
             self._limit_at = limit_at
             self._touch_all()
-        CLOCK.after(self._poll_seconds, self._look)
+        CLOCK.after(self._poll_seconds, self._look, lane=self)
 
     def _touch_all(self) -> None:
         with self._lock:

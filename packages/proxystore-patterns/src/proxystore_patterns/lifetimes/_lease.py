@@ -43,7 +43,7 @@ class LeaseLifetime(EvictingLifetime):
     ) -> None:
         super().__init__(store, name=name, parent=parent)
         self._expires_at = time.monotonic() + _seconds_until(expiry)
-        self._alarm: Alarm = CLOCK.after(self.left, self._on_alarm)
+        self._set_alarm()
 
     @property
     def left(self) -> float:
@@ -67,7 +67,7 @@ class LeaseLifetime(EvictingLifetime):
             start = time.monotonic() if isinstance(expiry, datetime) else self._expires_at
             self._expires_at = start + added
             self._alarm.cancel()
-            self._alarm = CLOCK.after(self.left, self._on_alarm)
+            self._set_alarm()
             held = {store: list(keys) for store, keys in self._held.items()}
         for store, keys in held.items():
             self._touched(store, keys)
@@ -83,10 +83,14 @@ class LeaseLifetime(EvictingLifetime):
             return set()
         return {key for key in keys if store.touch(key, max(self.left, _LEAST_SECONDS))}
 
+    def _set_alarm(self) -> None:
+        self._alarm: Alarm = CLOCK.after(self.left, self._on_alarm, lane=LeaseLifetime)
+
     def _on_alarm(self) -> None:
         # It may have been renewed while the alarm went off.
         if self.left == 0:
-            self.end_quietly()
+            # Elsewhere, for this is not to wait for a medium.
+            CLOCK.after(0, self.end_quietly, lane=self._lane())
 
 
 def _seconds_until(expiry: datetime | timedelta | float) -> float:

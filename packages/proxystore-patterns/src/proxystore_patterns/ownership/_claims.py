@@ -18,10 +18,10 @@ from proxystore_patterns.errors import (
     ReferenceInvalidError,
     ReferenceMovedError,
 )
+from proxystore_patterns.lifetimes._renewal import Renewal
 from proxystore_patterns.ownership._estate import Estate
 from proxystore_patterns.ownership._guard import Guarded
 from proxystore_patterns.ownership._records import Records, require
-from proxystore_patterns.ownership._renewal import Lease
 
 __all__ = [
     "Claim",
@@ -169,7 +169,7 @@ class LeasedClaim(Claim, Guarded):
         self.lost: Callable[[], None] | None = None
         """Called from another thread if the lease could not be renewed in time."""
         self._seconds = estate.borrow_lease
-        self._lease: Lease | None = None
+        self._lease: Renewal | None = None
         self._record = ""
 
     def _take(self) -> bool:
@@ -182,7 +182,9 @@ class LeasedClaim(Claim, Guarded):
             return False
         self.give_back()
         self._record = record
-        self._lease = Lease(self._seconds, self._renew, self._expire)
+        self._lease = Renewal(
+            self._seconds, self._renew, lane=records.store, lost=self._expire
+        )
         return True
 
     def require_alive(self) -> None:

@@ -13,12 +13,12 @@ import os
 import weakref
 
 from proxystore_patterns.errors import BaseRefProxyError, ReferenceInvalidError
+from proxystore_patterns.lifetimes._renewal import Renewal
 from proxystore_patterns.ownership._claims import expired, forked, phase_record
 from proxystore_patterns.ownership._estate import Estate
 from proxystore_patterns.ownership._guard import Guarded
 from proxystore_patterns.ownership._kinds import Bound
 from proxystore_patterns.ownership._records import Records
-from proxystore_patterns.ownership._renewal import Lease
 
 __all__ = ["OpenTicket", "find_reader"]
 
@@ -61,7 +61,7 @@ class OpenTicket(Guarded):
         """The factories of the proxies that read by this ticket."""
         self._estate, self._seconds = estate, estate.borrow_lease
         self._pid = os.getpid()
-        self._lease: Lease | None = None
+        self._lease: Renewal | None = None
         self._record = ""
         self._error: BaseRefProxyError | None = None
 
@@ -90,7 +90,12 @@ class OpenTicket(Guarded):
             records.remove(record)
             raise _over()
         self._record, self._pid = record, os.getpid()
-        self._lease = Lease(self._seconds, lambda: self._renew(records, place), self._expire)
+        self._lease = Renewal(
+            self._seconds,
+            lambda: self._renew(records, place),
+            lane=records.store,
+            lost=self._expire,
+        )
 
     def give_back(self) -> None:
         """The borrow is over. Does nothing if it was not opened here."""

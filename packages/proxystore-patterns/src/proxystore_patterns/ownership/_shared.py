@@ -22,6 +22,7 @@ from proxystore.errors import ProxyStoreError
 from proxystore.proxy import Proxy, extract, is_resolved
 from proxystore.store import Store
 from proxystore_patterns.errors import ReferenceInvalidError
+from proxystore_patterns.lifetimes._renewal import Renewal
 from proxystore_patterns.ownership._claims import expired, forked
 from proxystore_patterns.ownership._ends import at_end
 from proxystore_patterns.ownership._estate import Estate
@@ -34,7 +35,6 @@ from proxystore_patterns.ownership._kinds import (
     weakly,
 )
 from proxystore_patterns.ownership._records import Records, require
-from proxystore_patterns.ownership._renewal import Lease
 
 __all__ = ["share"]
 
@@ -123,7 +123,7 @@ class _Stay(Guarded):
         self.lost: Callable[[], None] | None = None
         """Called from another thread if the lease could not be renewed in time."""
         self._pid = os.getpid()
-        self._lease: Lease | None = None
+        self._lease: Renewal | None = None
         self._error: ReferenceInvalidError | None = None
 
     def hold(self) -> None:
@@ -143,8 +143,11 @@ class _Stay(Guarded):
     def begin(self, place: int) -> None:
         """Have ``place`` from now on."""
         self.given, self._pid = place, os.getpid()
-        self._lease = Lease(
-            self.places.seconds, lambda: self.places.renew(place), self._expire
+        self._lease = Renewal(
+            self.places.seconds,
+            lambda: self.places.renew(place),
+            lane=self.places.estate.store,
+            lost=self._expire,
         )
 
     def leave(self) -> None:

@@ -15,6 +15,7 @@ from proxystore_patterns.errors import (
     ReferenceInvalidError,
     StillBorrowedError,
 )
+from proxystore_patterns.lifetimes._renewal import Renewal
 from proxystore_patterns.ownership._claims import (
     Claim,
     State,
@@ -27,7 +28,6 @@ from proxystore_patterns.ownership._guard import Guarded
 from proxystore_patterns.ownership._kinds import Bound
 from proxystore_patterns.ownership._readers import find_reader
 from proxystore_patterns.ownership._records import Records, require
-from proxystore_patterns.ownership._renewal import Lease
 
 __all__ = ["NOTHING", "Title"]
 
@@ -60,7 +60,7 @@ class Title(Guarded):
         """Its factory, if its proxy is in this process."""
         self._writer_is_over = False
         self._n_tickets = 0
-        self._lease: Lease | None = None
+        self._lease: Renewal | None = None
         self._lease_object()
 
     # --- Use ----------------------------------------------------------------------
@@ -231,10 +231,11 @@ class Title(Guarded):
         seconds = self.estate.lease
         if seconds is None or self._lease is not None or self.claim.state is not State.HELD:
             return
-        self._lease = Lease(seconds, self._renew)
+        store = self.estate.store
         if self.claim.phase:
             # What another owner left of the lease may be little.
-            self._lease.renew()
+            store.touch(self.estate.key, seconds)
+        self._lease = Renewal(seconds, self._renew, lane=store)
 
     def _renew(self) -> bool:
         claim = self.claim
