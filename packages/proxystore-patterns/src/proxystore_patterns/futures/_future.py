@@ -7,12 +7,17 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Generic, TypeVar
 
-from proxystore.abc import Capability, Key, Lifetime
+from proxystore.abc import Key, Lifetime
 from proxystore.errors import KeyAlreadySetError
 from proxystore.proxy import Proxy
 from proxystore.store import Store
 from proxystore.store.types import DeserializerT, SerializerT
-from proxystore_patterns.errors import FutureAlreadyDoneError, NoResultError
+from proxystore_patterns.errors import (
+    FutureAlreadyDoneError,
+    LifetimeEndedError,
+    NoResultError,
+)
+from proxystore_patterns.futures._bounds import bind, will_end
 from proxystore_patterns.futures._factory import FutureFactory, require_store
 from proxystore_patterns.futures._outcomes import (
     CANCELLED,
@@ -25,7 +30,7 @@ from proxystore_patterns.futures._outcomes import (
     success,
     write,
 )
-from proxystore_patterns.futures._producers import Lease, begun_key, has_begun
+from proxystore_patterns.futures._producers import Lease, has_begun
 from proxystore_patterns.futures._waits import await_outcome, require_outcome
 from proxystore_patterns.futures._watching import Watch, wait_in_loop
 
@@ -50,7 +55,9 @@ def future(
         store: Of a connector that is `Deferrable`.
         evict: Remove the result once it was got: it is for one consumer. The connector must
             be `Replaceable` too: only what takes its place can tell the others.
-        lifetime: Evicts the result when it ends. Not with ``evict``.
+        lifetime: Evicts the result when it ends; one that comes later ends by the medium
+            after a minute, or is refused where that has no leases. Costs a request, and one
+            when the result is set. Not with ``evict``.
         serializer: Used for the result instead of the store's.
         deserializer: The inverse of ``serializer``.
 
@@ -67,13 +74,10 @@ def future(
         )
     watch = store.watch("store.future")
     key = store.new_key()
-    if lifetime is not None:
-        is_leasable = Capability.LEASABLE in store.capabilities
-        marks = (begun_key(store, key),) if is_leasable else ()
-        lifetime.add_key(key, *marks, store=store)
+    mark = None if lifetime is None else bind(store, key, lifetime)
     factory: FutureFactory[Any] = FutureFactory(key, store, evict=evict, deserializer=deserializer)
     watch.stop(key)
-    return Future(factory, serializer=serializer)
+    return Future(factory, serializer=serializer, mark=mark)
 
 
 class Future(Generic[T]):
@@ -85,13 +89,18 @@ class Future(Generic[T]):
     Args:
         factory: Of its proxies.
         serializer: Used for the result instead of the store's.
+        mark: Fields of a key, whose object goes when the lifetime of the result has ended.
     """
 
     def __init__(
-        self, factory: FutureFactory[T], *, serializer: SerializerT | None = None
+        self,
+        factory: FutureFactory[T],
+        *,
+        serializer: SerializerT | None = None,
+        mark: Key | None = None,
     ) -> None:
         self._factory = factory
-        self._serializer = serializer
+        self._serializer, self._mark = serializer, mark
         # Outcomes are final: what was done once need not be asked for again.
         self._is_done = False
 
@@ -199,6 +208,7 @@ class Future(Generic[T]):
 
         Raises:
             FutureAlreadyDoneError: There is an outcome, which stands.
+            LifetimeEndedError: That of the result has ended, and the medium has no leases.
             SerializationError: Nothing can serialize the result; there is no outcome yet.
             MediumFullError: There is no room; there is no outcome yet.
         """
@@ -224,7 +234,7 @@ class Future(Generic[T]):
         A producer at work is not stopped; it is told when it comes with its result.
         """
         try:
-            write(self.store, self.key, CANCELLED)
+            self._write(CANCELLED)
         except KeyAlreadySetError:
             return self.cancelled()
         return True
@@ -271,10 +281,17 @@ class Future(Generic[T]):
 
     def _settle(self, outcome: Outcome) -> None:
         try:
-            write(self.store, self.key, outcome)
+            is_kept = self._write(outcome)
         except KeyAlreadySetError:
             raise self._already_done() from None
+        if not is_kept:
+            raise LifetimeEndedError(f"of {self!r}")
         self._is_done = True
+
+    def _write(self, outcome: Outcome) -> bool:
+        """Make it the outcome; `False` if the lifetime had ended and it was evicted."""
+        write(self.store, self.key, outcome)
+        return self._mark is None or will_end(self.store, self.key, self._mark)
 
     def _already_done(self) -> FutureAlreadyDoneError:
         outcome = read(self.store, self.key)
@@ -288,9 +305,9 @@ class Future(Generic[T]):
         return outcome
 
     def __reduce__(self) -> tuple[object, ...]:
-        if self._serializer is None:
+        if self._serializer is None and self._mark is None:
             return Future, (self._factory,)
-        return _with_serializer, (self._factory, self._serializer)
+        return _load, (self._factory, self._serializer, self._mark)
 
     def __repr__(self) -> str:
         # Asks nobody: it is printed in debuggers, and the medium may be far.
@@ -298,5 +315,7 @@ class Future(Generic[T]):
 
 
 # Any: a future of any type.
-def _with_serializer(factory: FutureFactory[Any], serializer: SerializerT) -> Future[Any]:
-    return Future(factory, serializer=serializer)
+def _load(
+    factory: FutureFactory[Any], serializer: SerializerT | None, mark: Key | None
+) -> Future[Any]:
+    return Future(factory, serializer=serializer, mark=mark)
