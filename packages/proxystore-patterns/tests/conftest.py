@@ -23,6 +23,7 @@ from proxystore.connectors.file import FileConnector
 from proxystore.connectors.local import LocalConnector
 from proxystore.connectors.shm import ShmConnector
 from proxystore.store import Store
+from proxystore_patterns.lifetimes._ledger import LEDGER
 
 # How quickly examples come is no claim, on a busy machine.
 settings.register_profile(
@@ -48,6 +49,8 @@ def _quick_collections() -> Iterator[None]:
 def user_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user's directory of the test's own."""
     monkeypatch.setenv("PROXYSTORE_HOME", str(tmp_path / "home"))
+    # As for a process that has noted nothing yet; it goes on in one file otherwise.
+    LEDGER.remade_in_child()
     return tmp_path / "home"
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "ProducerDiedError",
     "ProducerRaisedError",
     "ProducersLostError",
+    "ReferenceCopyError",
     "ReferenceInvalidError",
     "ReferenceMovedError",
     "ReferenceNotOwnedError",
@@ -234,6 +235,24 @@ class ReferenceNotOwnedError(BaseRefProxyError, TypeError):
         super().__init__(
             f"{asked} takes {wanted}, and got {found}. own() and into_owned() make an owner, "
             f"from which borrow() and mut_borrow() make references."
+        )
+
+
+class ReferenceCopyError(BaseRefProxyError, NotImplementedError):
+    """`copy` was asked for a second proxy of one owner, or of one borrow.
+
+    Args:
+        what: The proxy, such as ``"OwnedProxy"``.
+    """
+
+    _facts = ("what",)
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        Exception.__init__(
+            self,
+            f"A {what} cannot be copied, for there would be two where the rules of ownership "
+            f"count one. Make another object with clone(), or another reader with borrow().",
         )
 
 

@@ -99,7 +99,7 @@ def test_unpickling_resolves_nothing_and_knows_the_class(here: Any, kind: str) -
 def test_copies_are_refused(here: Any, kind: str) -> None:
     proxy = MAKE[kind](here, [1])
     for function in (copy.copy, copy.deepcopy):
-        with pytest.raises(NotImplementedError, match="clone"):
+        with pytest.raises(errors.ReferenceCopyError, match="clone"):
             function(proxy)
     assert is_resolved(proxy)
 

@@ -15,6 +15,7 @@ from proxystore.abc import Capability, Key
 from proxystore.errors import CapabilityError, KeyAlreadySetError
 from proxystore.host.node import this_node
 from proxystore.store import Store
+from proxystore_patterns.lifetimes._durations import checked_seconds
 from proxystore_patterns.lifetimes._renewal import Renewal
 
 __all__ = ["Lease", "begun_key", "has_begun", "has_died", "producer_of"]
@@ -67,7 +68,7 @@ class Lease:
         if Capability.LEASABLE not in store.capabilities:
             connector = type(store.connector).__name__
             raise CapabilityError("Future.producing()", connector, Capability.LEASABLE.value)
-        self._store, self._ttl = store, ttl
+        self._store, self._ttl = store, checked_seconds("Future.producing(lease=)", ttl)
         self._begun, self._alive = begun_key(store, key), _side_key(store, key, "alive")
         self._me = f"process {os.getpid()} on host {this_node().host}"
         self._renewal: Renewal | None = None

@@ -10,8 +10,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from proxystore.abc import Key
-from proxystore.connectors.keys import fresh_id
-from proxystore.errors import MediumGoneError, ProxyStoreError, StoreClosedError
+from proxystore.connectors.keys import expected_key, fresh_id
+from proxystore.errors import (
+    InvalidKeyError,
+    MediumGoneError,
+    ProxyStoreError,
+    StoreClosedError,
+)
 from proxystore.host.forks import remake_in_child
 from proxystore.proxy import Proxy
 from proxystore.store import Store, get_key, get_store
@@ -53,6 +58,8 @@ class EvictingLifetime:
         self.remade_in_child()
         remake_in_child(self)
         if parent is not None:
+            if not isinstance(parent, EvictingLifetime):
+                raise TypeError(f"parent is another lifetime of this package, not {parent!r}.")
             parent._adopt(self)
 
     def remade_in_child(self) -> None:
@@ -72,11 +79,13 @@ class EvictingLifetime:
 
         Raises:
             LifetimeEndedError: It has ended. The keys were evicted.
+            InvalidKeyError: One is no key of the store; none was added.
             ValueError: Neither the lifetime nor the call names a store.
         """
         chosen = store or self._store
         if chosen is None:
             raise ValueError(f"Pass store=: {self!r} has no store of its own for the keys.")
+        _check_keys(chosen, keys)
         with self._lock:
             ended = self._ended
             if not ended:
@@ -152,18 +161,22 @@ class EvictingLifetime:
         return None
 
     def _evicted(self, store: Store[Any], keys: dict[Key, None]) -> ProxyStoreError | None:
-        """Evict ``keys``, and give why the rest of them is still held."""
+        """Evict ``keys``, and give what went wrong. What may still be evicted is held again."""
+        refused: ProxyStoreError | None = None
         for key in list(keys):
             try:
                 # Where the medium is closed or gone there is nothing to evict.
                 with suppress(MediumGoneError, StoreClosedError):
                     store.evict(key)
+            except InvalidKeyError as error:
+                # There is nothing under it, and what comes after it is not to wait for it.
+                refused = error
             except ProxyStoreError as error:
                 with self._lock:
                     self._held.setdefault(store, {}).update(keys)
                 return error
             del keys[key]
-        return None
+        return refused
 
     def _secure(self, store: Store[Any], keys: Sequence[Key]) -> None:
         """See to it that ``keys`` are evicted even if this process is killed."""
@@ -209,3 +222,11 @@ class EvictingLifetime:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}{' (ended)' if self._ended else ''}>"
+
+
+def _check_keys(store: Store[Any], keys: Sequence[Key]) -> None:
+    # Connectors of the older system do not say what their keys are.
+    key_type = getattr(store.connector, "key_type", tuple)
+    for key in keys:
+        if not isinstance(key, key_type):
+            raise InvalidKeyError(repr(key), expected_key(key_type))

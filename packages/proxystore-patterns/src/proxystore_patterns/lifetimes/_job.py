@@ -12,6 +12,7 @@ from proxystore.store import Store
 from proxystore_patterns.errors import JobNotFoundError
 from proxystore_patterns.lifetimes._base import EvictingLifetime
 from proxystore_patterns.lifetimes._clock import CLOCK
+from proxystore_patterns.lifetimes._durations import checked_seconds
 from proxystore_patterns.lifetimes._slurm import current_job, job_status
 
 __all__ = ["JobLifetime"]
@@ -38,6 +39,7 @@ class JobLifetime(EvictingLifetime):
 
     Raises:
         JobNotFoundError: No ``job_id``, and this process runs in no job.
+        ValueError: ``poll_seconds`` is not greater than 0.
     """
 
     def __init__(
@@ -53,8 +55,8 @@ class JobLifetime(EvictingLifetime):
         if not job:
             raise JobNotFoundError
         self.job_id = job
+        self._poll_seconds = checked_seconds("JobLifetime(poll_seconds=)", poll_seconds)
         super().__init__(store, name=name or f"job-{job}", parent=parent)
-        self._poll_seconds = poll_seconds
         self._limit_at: float | None = None
         self._look()
 

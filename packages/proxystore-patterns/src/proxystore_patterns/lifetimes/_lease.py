@@ -12,6 +12,7 @@ from proxystore.store import Store
 from proxystore_patterns.errors import LifetimeEndedError
 from proxystore_patterns.lifetimes._base import EvictingLifetime
 from proxystore_patterns.lifetimes._clock import CLOCK, Alarm
+from proxystore_patterns.lifetimes._durations import checked_number
 
 __all__ = ["LeaseLifetime"]
 
@@ -31,6 +32,10 @@ class LeaseLifetime(EvictingLifetime):
         expiry: When it ends: a time, or seconds from now.
         name: For people to read.
         parent: Ends this lifetime when it ends, if that has not ended before.
+
+    Raises:
+        TypeError: ``expiry`` is none of these.
+        ValueError: ``expiry`` is no number (NaN).
     """
 
     def __init__(
@@ -41,8 +46,8 @@ class LeaseLifetime(EvictingLifetime):
         name: str | None = None,
         parent: EvictingLifetime | None = None,
     ) -> None:
-        super().__init__(store, name=name, parent=parent)
         self._expires_at = time.monotonic() + _seconds_until(expiry)
+        super().__init__(store, name=name, parent=parent)
         self._set_alarm()
 
     @property
@@ -90,10 +95,16 @@ class LeaseLifetime(EvictingLifetime):
         # It may have been renewed while the alarm went off.
         if self.left == 0:
             # Elsewhere, for this is not to wait for a medium.
-            CLOCK.after(0, self.end_quietly, lane=self._lane())
+            CLOCK.after(0, self._end_if_over, lane=self._lane())
+
+    def _end_if_over(self) -> None:
+        if self.left == 0:
+            self.end_quietly()
 
 
 def _seconds_until(expiry: datetime | timedelta | float) -> float:
     if isinstance(expiry, datetime):
         return expiry.timestamp() - time.time()
-    return expiry.total_seconds() if isinstance(expiry, timedelta) else float(expiry)
+    if isinstance(expiry, timedelta):
+        return expiry.total_seconds()
+    return checked_number("A lease", expiry)

@@ -6,8 +6,10 @@ when the process ends, however it does: a file that can be locked is of a dead o
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
+import math
 import os
 import threading
 from collections.abc import Iterable, Iterator
@@ -24,12 +26,15 @@ from proxystore.host.home import home
 from proxystore.host.locks import try_lock
 from proxystore.host.node import this_node
 from proxystore.store import Store
+from proxystore_patterns.lifetimes._ends import at_end
 
 __all__ = ["LEDGER", "SUFFIX", "Entry", "Note", "ledger_folder", "notes_in"]
 
 _log = logging.getLogger(__name__)
 
 SUFFIX = ".jsonl"
+# A ledger is written anew once it has this many bytes, of which most are of what was erased.
+_LEAST_SWEEP = 1 << 18
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 Entry = str
@@ -59,6 +64,8 @@ class _Ledger:
 
     def __init__(self) -> None:
         self._fd = -1
+        # Never given twice: a child may come with what its parent noted.
+        self._numbers = itertools.count()
         self.remade_in_child()
         remake_in_child(self)
 
@@ -70,19 +77,21 @@ class _Ledger:
         self._lock = threading.RLock()
         self._fd, self._path = -1, ""
         self._open: set[Entry] = set()
+        self._n_bytes, self._sweep_at = 0, float(_LEAST_SWEEP)
+        self._is_watched = self._is_leaving = self._is_off = False
 
     # Any: stores with whatever connectors.
     def note(
         self, lifetime: str, store: Store[Any], keys: Iterable[Key], *, job: str | None = None
     ) -> Entry | None:
-        """Note that a lifetime holds ``keys``. Costs one write.
+        """Note that ``lifetime`` holds ``keys``. Costs one write.
 
-        Where nothing can be written a warning is logged, once; `None` then, and for objects
-        that end with this process.
+        Where nothing can be written a warning is logged, once, and nothing is noted any more;
+        `None` then, and for objects that end with this process.
         """
-        if Capability.CROSS_PROCESS not in store.capabilities:
+        if self._is_off or Capability.CROSS_PROCESS not in store.capabilities:
             return None
-        entry = fresh_id()
+        entry = str(next(self._numbers))
         line = {
             "entry": entry,
             "lifetime": lifetime,
@@ -92,26 +101,35 @@ class _Ledger:
             "keys": [store.plain_key(key) for key in keys],
         }
         with self._lock:
-            if not self._write(line):
-                return None
+            # First, for a sweep leaves out what is not open.
             self._open.add(entry)
-        return entry
+            if self._write(line):
+                return entry
+            self._open.discard(entry)
+            return None
 
     def erase(self, entries: Iterable[Entry]) -> None:
         """Note that what some entries name is evicted."""
         with self._lock:
             mine = self._open.intersection(entries)
             self._open -= mine
-            if self._fd >= 0 and not self._open:
-                self._begin_anew()
-            elif mine:
-                self._write({"erased": sorted(mine)})
+            if self._is_leaving and not self._open:
+                self._remove()
+            elif mine and self._write({"erased": sorted(mine)}) and self._n_bytes > self._sweep_at:
+                self._sweep()
+
+    def leave(self) -> None:
+        """Leave no file once nothing is held: the process is about to end."""
+        with self._lock:
+            self._is_leaving = True
+            if not self._open:
+                self._remove()
 
     def _write(self, line: dict[str, Any]) -> bool:
         try:
             if self._fd < 0:
                 self._begin()
-            os.write(self._fd, _encoded(line))
+            self._n_bytes += os.write(self._fd, _encoded(line))
         except (OSError, UnsafeDirectoryError) as error:
             self._give_up(error)
             return False
@@ -121,10 +139,14 @@ class _Ledger:
         folder = ledger_folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory = open_checked(str(folder))
+        self._n_bytes = 0
         try:
             self._fd = self._made_in(directory, fresh_id())
         finally:
             os.close(directory)
+        if not self._is_watched:
+            self._is_watched = True
+            at_end(self, self.leave)
 
     def _made_in(self, directory: int, name: str) -> int:
         fd = os.open(name, _APPEND, 0o600, dir_fd=directory)
@@ -137,24 +159,70 @@ class _Ledger:
         self._path = str(ledger_folder() / (name + SUFFIX))
         return fd
 
-    def _begin_anew(self) -> None:
-        with suppress(FileNotFoundError):
-            os.unlink(self._path)
-        os.close(self._fd)
-        self._fd = -1
+    def _sweep(self) -> None:
+        """Go on in another file, with what is still held.
+
+        Until that is complete the old one is there, so a death in between loses nothing.
+        """
+        # Not again meanwhile: a garbage collection may erase something in the midst of this.
+        self._sweep_at = math.inf
+        fd, path, lines = self._fd, self._path, list[bytes]()
+        try:
+            with open(path, "rb") as file:
+                lines = [line for line in file if _entry_in(line) in self._open]
+            self._begin()
+            for line in lines:
+                self._n_bytes += os.write(self._fd, line)
+        except (OSError, UnsafeDirectoryError):
+            # The old one is as good, but for its size.
+            fd, path, self._fd, self._path = self._fd, self._path, fd, path
+        if fd != self._fd:
+            _remove(fd, path)
+        self._sweep_at = max(_LEAST_SWEEP, 4 * self._n_bytes)
+        stale = {_entry_in(line) for line in lines} - self._open
+        if stale:
+            # Erased meanwhile, in the one file or before it was noted in the other.
+            self._write({"erased": sorted(stale)})
+
+    def _remove(self) -> None:
+        if self._fd >= 0:
+            _remove(self._fd, self._path)
+            self._fd = -1
 
     def _give_up(self, error: Exception) -> None:
+        self._is_off = True
         _log.warning(
-            "What lifetimes hold cannot be noted under %s: %s. Should this process be killed, "
-            "what they held will stay.",
+            "What lifetimes and owners hold cannot be noted under %s: %s. Should this process be "
+            "killed, what they held will stay. Set PROXYSTORE_HOME to a directory of yours.",
             ledger_folder(),
             error,
         )
 
 
+def _remove(fd: int, path: str) -> None:
+    # Whoever opened it before, to see whether this process is dead, gets the lock now.
+    os.ftruncate(fd, 0)
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+    os.close(fd)
+
+
+# Configs of connectors of the older system hold paths.
+_encode = json.JSONEncoder(default=str).encode
+
+
 def _encoded(line: dict[str, Any]) -> bytes:
-    # Configs of connectors of the older system hold paths.
-    return json.dumps(line, default=str).encode() + b"\n"
+    return _encode(line).encode() + b"\n"
+
+
+_BEFORE_ENTRY = b'{"entry": "'
+
+
+def _entry_in(line: bytes) -> Entry:
+    """What a line of ours notes; nothing that was ever noted if it says something else."""
+    if not line.startswith(_BEFORE_ENTRY):
+        return ""
+    return line[len(_BEFORE_ENTRY) :].partition(b'"')[0].decode()
 
 
 def notes_in(text: str) -> Iterator[tuple[Entry, Note]]:

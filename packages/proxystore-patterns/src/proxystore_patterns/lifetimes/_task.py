@@ -32,6 +32,9 @@ class TaskLifetime(EvictingLifetime):
         store: Of keys that are added without one.
         name: For people to read.
         parent: Ends this lifetime when it ends, if that has not ended before.
+
+    Raises:
+        TypeError: ``task`` is nothing of that kind.
     """
 
     def __init__(
@@ -42,6 +45,11 @@ class TaskLifetime(EvictingLifetime):
         name: str | None = None,
         parent: EvictingLifetime | None = None,
     ) -> None:
+        if not hasattr(task, "add_done_callback"):
+            raise TypeError(
+                f"TaskLifetime() takes the future of a task, which has add_done_callback(), and "
+                f"got {task!r}. Use a ContextLifetime where there is none."
+            )
         super().__init__(store, name=name, parent=parent)
         task.add_done_callback(self._on_done)
 

@@ -12,6 +12,7 @@ from proxystore.proxy import Proxy, extract, get_factory, is_resolved
 from proxystore.store import Store, StoreFactory
 from proxystore.store.types import SerializerT
 from proxystore_patterns.errors import ReferenceNotOwnedError
+from proxystore_patterns.lifetimes._durations import checked_seconds
 from proxystore_patterns.ownership._borrowed import (
     RefFactory,
     RefMutFactory,
@@ -27,6 +28,7 @@ from proxystore_patterns.ownership._kinds import (
     RefProxy,
     is_a,
 )
+from proxystore_patterns.ownership._options import check_options
 from proxystore_patterns.ownership._owned import OwnedFactory, first_owner
 from proxystore_patterns.ownership._records import require
 
@@ -66,13 +68,16 @@ def own(
         options: As for `Store.proxy`, but those that end the object.
 
     Raises:
+        ValueError: An option would end the object, or a lease is not greater than 0.
+        TypeError: A lease is no number.
         NonProxiableTypeError: ``obj`` is `None` or a `bool`.
         SerializationError: Nothing can serialize the object.
         CapabilityError: ``lease``, and the connector has none.
         MediumFullError: There is no room. Nothing was stored.
     """
+    check_options("own()", options)
+    _check_leases("own", store, lease, borrow_lease)
     if lease is not None:
-        _require_leases(store)
         options["ttl"] = lease
     proxy = store.proxy(obj, inline=False, **options)
     return into_owned(proxy, lease=lease, borrow_lease=borrow_lease)
@@ -97,7 +102,8 @@ def into_owned(
 
     Raises:
         ProxyStoreFactoryError: ``proxy`` did not come from a store.
-        ValueError: ``proxy`` has an owner, or is a reference.
+        ValueError: ``proxy`` has an owner, or is a reference; or a lease is not greater than 0.
+        TypeError: A lease is no number.
         CapabilityError: ``lease``, and the connector has none.
     """
     if is_a(proxy, BaseRefProxy):
@@ -108,8 +114,7 @@ def into_owned(
     factory = get_factory(proxy)
     if not isinstance(factory, StoreFactory):
         raise ProxyStoreFactoryError("into_owned()", repr(factory))
-    if lease is not None:
-        _require_leases(factory.get_store())
+    _check_leases("into_owned", factory.get_store(), lease, borrow_lease)
     factory.evict = False
     estate = Estate(copy.copy(proxy), fresh_id(), lease, borrow_lease)
     return first_owner(estate, extract(proxy) if populate_target and is_resolved(proxy) else None)
@@ -170,13 +175,14 @@ def clone(proxy: BaseRefProxy[T], **options: Any) -> OwnedProxy[T]:
         options: As for `own`.
 
     Raises:
+        ValueError: As `own`.
         ReferenceNotOwnedError: ``proxy`` is no such proxy.
         ReferenceInvalidError: ``proxy`` has come to its end.
     """
     factory = _factory(proxy)
     if factory is None:
         raise _not_owned("clone()", proxy)
-    # Not populated: the two must not share a target.
+    check_options("clone()", options, populate_target="the two do not share a target")
     return own(factory.estate.store, extract(proxy), populate_target=False, **options)
 
 
@@ -217,8 +223,13 @@ def drop(proxy: BaseRefProxy[Any]) -> None:
     factory.drop()
 
 
-def _require_leases(store: Store[Any]) -> None:
-    require(store, "A lease", Capability.LEASABLE)
+def _check_leases(
+    asked: str, store: Store[Any], lease: float | None, borrow_lease: float
+) -> None:
+    checked_seconds(f"{asked}(borrow_lease=)", borrow_lease)
+    if lease is not None:
+        checked_seconds(f"{asked}(lease=)", lease)
+        require(store, "A lease", Capability.LEASABLE)
 
 
 def _factory(proxy: Any) -> Any:

@@ -12,8 +12,8 @@ from proxystore.errors import ProxyStoreError
 from proxystore.proxy import Proxy
 from proxystore.store.types import SerializerT
 from proxystore_patterns.errors import BaseRefProxyError, ReferenceInvalidError
+from proxystore_patterns.lifetimes._ends import at_end
 from proxystore_patterns.ownership._claims import Claim, LeasedClaim
-from proxystore_patterns.ownership._ends import at_end
 from proxystore_patterns.ownership._estate import Estate
 from proxystore_patterns.ownership._guard import Guarded
 from proxystore_patterns.ownership._kinds import (

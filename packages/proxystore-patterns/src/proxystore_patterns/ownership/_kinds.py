@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from proxystore.errors import ObjectNotFoundError
 from proxystore.factory import Factory
 from proxystore.proxy import Proxy, ProxyResolveError, extract, get_factory, is_resolved
+from proxystore_patterns.errors import ReferenceCopyError
 from proxystore_patterns.ownership._claims import gone
 from proxystore_patterns.ownership._estate import Estate
 from proxystore_patterns.ownership._guard import Guarded
@@ -51,10 +52,10 @@ else:
             return get_factory(self).travel()
 
         def __copy__(self) -> NoReturn:
-            _refuse_copy(self)
+            raise ReferenceCopyError(type(self).__name__)
 
         def __deepcopy__(self, _: dict[int, Any]) -> NoReturn:
-            _refuse_copy(self)
+            raise ReferenceCopyError(type(self).__name__)
 
     class BaseRefProxy(_Referring, Proxy[T]):
         """A proxy under the rules of ownership. See `own`, `borrow`, `mut_borrow`, `share`."""
@@ -189,13 +190,6 @@ class Bound(Factory[Any]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} over {self.estate.factory!r}>"
-
-
-def _refuse_copy(proxy: Any) -> NoReturn:
-    raise NotImplementedError(
-        f"A {type(proxy).__name__} cannot be copied, or there were two. Make another object of "
-        f"it with clone(), or another reference with borrow()."
-    )
 
 
 def name_in_pickles(function: Any) -> None:

@@ -9,8 +9,8 @@ from proxystore.errors import ProxyStoreError
 from proxystore.proxy import Proxy
 from proxystore.store.types import SerializerT
 from proxystore_patterns.errors import MutableBorrowError, StillBorrowedError
+from proxystore_patterns.lifetimes._ends import at_end
 from proxystore_patterns.ownership._claims import Claim, State, forked
-from proxystore_patterns.ownership._ends import at_end
 from proxystore_patterns.ownership._estate import Estate
 from proxystore_patterns.ownership._guard import Guarded
 from proxystore_patterns.ownership._kinds import Bound, OwnedProxy, make, name_in_pickles
@@ -98,7 +98,7 @@ class OwnedFactory(Bound):
             if title.claim.state is not State.OFFERED:
                 title.be_alone(StillBorrowedError, "move it")
                 self.free()
-            phase = title.claim.offer()
+            phase = title.offer()
         return _own, (estate.plain, estate.name, phase, estate.lease, estate.borrow_lease)
 
 

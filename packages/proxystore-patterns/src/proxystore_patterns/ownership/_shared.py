@@ -22,9 +22,10 @@ from proxystore.errors import ProxyStoreError
 from proxystore.proxy import Proxy, extract, is_resolved
 from proxystore.store import Store
 from proxystore_patterns.errors import ReferenceInvalidError
+from proxystore_patterns.lifetimes._durations import checked_seconds
+from proxystore_patterns.lifetimes._ends import at_end
 from proxystore_patterns.lifetimes._renewal import Renewal
 from proxystore_patterns.ownership._claims import expired, forked
-from proxystore_patterns.ownership._ends import at_end
 from proxystore_patterns.ownership._estate import Estate
 from proxystore_patterns.ownership._guard import Guarded
 from proxystore_patterns.ownership._kinds import (
@@ -34,6 +35,7 @@ from proxystore_patterns.ownership._kinds import (
     name_in_pickles,
     weakly,
 )
+from proxystore_patterns.ownership._options import check_options
 from proxystore_patterns.ownership._records import Records, require
 
 __all__ = ["share"]
@@ -233,13 +235,17 @@ def share(store: Store[Any], obj: T, *, lease: float = 60.0, **options: Any) -> 
         options: As for `Store.proxy`, but those that end the object.
 
     Raises:
+        ValueError: An option would end the object, or ``lease`` is not greater than 0.
+        TypeError: ``lease`` is no number.
         NonProxiableTypeError: ``obj`` is `None` or a `bool`.
         SerializationError: Nothing can serialize the object.
         CapabilityError: The connector is not deferrable or not leasable.
         MediumFullError: There is no room. Nothing was stored.
     """
+    check_options("share()", options)
+    checked_seconds("share(lease=)", lease)
     require(store, "share()", Capability.DEFERRABLE, Capability.LEASABLE)
-    proxy = store.proxy(obj, ttl=lease, **options)
+    proxy = store.proxy(obj, ttl=lease, inline=False, **options)
     places = _Places(Estate(copy.copy(proxy), fresh_id(), None, lease))
     stay = _Stay(places, _FIRST)
     stay.begin(places.take(_FIRST - 1))

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from proxystore.abc import Capability
-from proxystore.errors import ProxyStoreError
+from proxystore.errors import ClosedError, MediumGoneError, ProxyStoreError
 from proxystore_patterns.errors import (
     BaseRefProxyError,
     MutableBorrowError,
     ReferenceInvalidError,
     StillBorrowedError,
 )
+from proxystore_patterns.lifetimes._ledger import LEDGER, Entry
 from proxystore_patterns.lifetimes._renewal import Renewal
 from proxystore_patterns.ownership._claims import (
     Claim,
@@ -34,6 +35,7 @@ __all__ = ["NOTHING", "Title"]
 NOTHING: Any = object()
 """Stands for a target that is not here; `None` may be one that is."""
 
+_NOTED_AS = "an owner"
 _TO_LEND = (Capability.DEFERRABLE, Capability.LEASABLE)
 
 
@@ -61,7 +63,8 @@ class Title(Guarded):
         self._writer_is_over = False
         self._n_tickets = 0
         self._lease: Renewal | None = None
-        self._lease_object()
+        self._entry: Entry | None = None
+        self._secure()
 
     # --- Use ----------------------------------------------------------------------
 
@@ -73,7 +76,7 @@ class Title(Guarded):
             ReferenceInvalidError: There is nothing to own any more, or not here.
         """
         self.claim.hold()
-        self._lease_object()
+        self._secure()
         self._end_writer(asked)
 
     def take_target(self) -> Any:
@@ -140,10 +143,12 @@ class Title(Guarded):
         """What remains to do once no proxy of the owner, nor any borrowed here, is left."""
         if not self.claim.is_here:
             return
-        # Of a store that is closed, or a medium that is gone: nothing remains to be done, and
-        # nobody could be told.
+        # Nobody could be told of an error. What stays is found as a leak once this process ended.
         with self.lock, contextlib.suppress(ProxyStoreError):
-            self._abandon()
+            with contextlib.suppress(ClosedError, MediumGoneError):
+                # Else: nothing remains to be done there.
+                self._abandon()
+            self._let_go()
 
     def _abandon(self) -> None:
         if self._lease is not None:
@@ -170,6 +175,7 @@ class Title(Guarded):
             records = self.claim.records
             for phase in range(self.claim.phase):
                 records.remove(phase_record(phase))
+        self._let_go()
         self.claim.end(_dropped())
 
     def _leave(self, seconds: float) -> None:
@@ -227,15 +233,31 @@ class Title(Guarded):
         found = (find_reader(records, phase, ticket) for ticket in self.travelled)
         return next(filter(None, found), None)
 
-    def _lease_object(self) -> None:
-        seconds = self.estate.lease
-        if seconds is None or self._lease is not None or self.claim.state is not State.HELD:
+    def offer(self) -> int:
+        """As that of the claim. Whoever has the bytes sees to it that the object ends."""
+        phase = self.claim.offer()
+        self._let_go()
+        return phase
+
+    def _secure(self) -> None:
+        """See to it that the object ends, or is found, should this process be killed."""
+        if self._lease is not None or self._entry or self.claim.state is not State.HELD:
             return
-        store = self.estate.store
+        seconds, store = self.estate.lease, self.estate.store
+        if seconds is None:
+            phases = range(self.claim.phase)
+            records = [self.claim.records.key(phase_record(phase)) for phase in phases]
+            self._entry = LEDGER.note(_NOTED_AS, store, [self.estate.key, *records])
+            return
         if self.claim.phase:
             # What another owner left of the lease may be little.
             store.touch(self.estate.key, seconds)
         self._lease = Renewal(seconds, self._renew, lane=store)
+
+    def _let_go(self) -> None:
+        if self._entry is not None:
+            LEDGER.erase([self._entry])
+            self._entry = None
 
     def _renew(self) -> bool:
         claim = self.claim
