@@ -33,7 +33,7 @@ def checked_number(asked: str, seconds: object) -> float:
         TypeError: They are something else than a number.
     """
     text = f"{asked} takes a number of seconds, not {seconds!r}."
-    if not isinstance(seconds, Real) or isinstance(seconds, bool):
+    if isinstance(seconds, bool) or not isinstance(seconds, Real):
         raise TypeError(text)
     if math.isnan(seconds):
         raise ValueError(text)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from proxystore.abc import Key
+from proxystore.abc import Capability, Key
 from proxystore.errors import InvalidKeyError, MediumGoneError
 from proxystore.host.locks import try_lock
 from proxystore.store import Store, get_or_create_store
@@ -70,7 +70,7 @@ def remove_leaks() -> list[Leak]:
             leaks += [leak for _, leak in removed]
             if removed:
                 done = [entries for entries, leak in removed if leak.is_removed]
-                _erase(path, list(chain.from_iterable(done)))
+                _erase(path, list(itertools.chain.from_iterable(done)))
     return leaks
 
 
@@ -78,16 +78,19 @@ def _together(notes: list[tuple[Entry, Note]]) -> list[tuple[list[Entry], Note]]
     """One note for each lifetime and store, in place of one for each time that keys were added."""
 
     def told(noted: tuple[Entry, Note]) -> str:
-        return repr(noted[1]._replace(keys=()))
+        return repr(noted[1]._replace(keys=(), series=()))
 
-    groups = [list(group) for _, group in groupby(sorted(notes, key=told), told)]
-    return [
-        (
-            [entry for entry, _ in group],
-            group[0][1]._replace(keys=tuple(key for _, note in group for key in note.keys)),
-        )
-        for group in groups
-    ]
+    groups = [list(group) for _, group in itertools.groupby(sorted(notes, key=told), told)]
+    return [([entry for entry, _ in group], _joined(note for _, note in group)) for group in groups]
+
+
+def _joined(notes: Iterable[Note]) -> Note:
+    first, *others = notes
+    keys, series = list(first.keys), list(first.series)
+    for note in others:
+        keys += note.keys
+        series += note.series
+    return first._replace(keys=tuple(keys), series=tuple(series))
 
 
 def _ledgers() -> list[Path]:
@@ -141,7 +144,10 @@ def _removed(note: Note) -> Leak:
     leak = _leak(note)
     try:
         reference = StoreReference(note.address, note.store, {})
-        found = _evicted(get_or_create_store(reference, register=False), note.keys)
+        store = get_or_create_store(reference, register=False)
+        found = _evicted(store, note.keys)
+        for series in note.series:
+            _evict_series(store, series)
     except MediumGoneError:
         found = "its medium is gone, and they with it"
     except Exception as error:  # noqa: BLE001 - of any connector: the next leak is another's.
@@ -165,6 +171,17 @@ def _evicted(store: Store[Any], all_fields: Iterable[Key]) -> str:
             n_there, n_gone = n_there + is_there, n_gone + (not is_there)
     bad = f", {n_bad} were no keys of the store" if n_bad else ""
     return f"removed {n_there}, {n_gone} were gone{bad}"
+
+
+# Any: as above.
+def _evict_series(store: Store[Any], series: str) -> None:
+    # Elsewhere no object has a key of a given id.
+    if Capability.DEFERRABLE not in store.capabilities:
+        return
+    keys = (store.new_key(f"{series}{number}") for number in itertools.count())
+    # The last first, so that what is left if this is killed is found again.
+    for key in reversed(list(itertools.takewhile(store.exists, keys))):
+        store.evict(key)
 
 
 def _erase(path: Path, entries: list[Entry]) -> None:

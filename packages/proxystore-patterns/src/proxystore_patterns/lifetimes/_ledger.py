@@ -52,6 +52,8 @@ class Note(NamedTuple):
     address: Any
     store: str
     keys: tuple[Key, ...]
+    series: tuple[str, ...] = ()
+    """Ids of objects but for a number: of each series they exist from 0 on, without gaps."""
 
 
 def ledger_folder() -> Path:
@@ -82,7 +84,13 @@ class _Ledger:
 
     # Any: stores with whatever connectors.
     def note(
-        self, lifetime: str, store: Store[Any], keys: Iterable[Key], *, job: str | None = None
+        self,
+        lifetime: str,
+        store: Store[Any],
+        keys: Iterable[Key],
+        *,
+        job: str | None = None,
+        series: str = "",
     ) -> Entry | None:
         """Note that ``lifetime`` holds ``keys``. Costs one write.
 
@@ -99,6 +107,7 @@ class _Ledger:
             "address": store.address,
             "store": store.name,
             "keys": [store.plain_key(key) for key in keys],
+            "series": [series] if series else [],
         }
         with self._lock:
             # First, for a sweep leaves out what is not open.
@@ -251,6 +260,7 @@ def _note(process: str, fields: dict[str, Any]) -> Note:
         _untangled(fields["address"]),
         fields["store"],
         tuple(_untangled(fields["keys"])),
+        tuple(map(str, fields.get("series", ()))),
     )
 
 

@@ -63,7 +63,8 @@ def own(
         obj: Anything but `None` and `bool`.
         lease: Seconds for which the object outlives an owner that was killed, or a pickle
             that nobody opens once its sender is gone; the medium ends it. `None`: the object
-            stays until its store ends. A process that stands still for longer loses it.
+            stays until ``proxystore-patterns leaks`` removes it, or its store ends. A process
+            that stands still for longer than a lease loses it.
         borrow_lease: Seconds for which a pickled borrow outlives a process that was killed.
         options: As for `Store.proxy`, but those that end the object.
 

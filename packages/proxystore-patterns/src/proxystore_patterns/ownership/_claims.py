@@ -24,6 +24,7 @@ from proxystore_patterns.ownership._guard import Guarded
 from proxystore_patterns.ownership._records import Records, require
 
 __all__ = [
+    "PHASE",
     "Claim",
     "LeasedClaim",
     "State",
@@ -48,9 +49,13 @@ class State(enum.Enum):
     """Elsewhere, or nowhere."""
 
 
+PHASE = "p"
+"""The records that end phases, but for the number of the phase."""
+
+
 def phase_record(phase: int) -> str:
     """The record that ends a phase."""
-    return f"p{phase}"
+    return f"{PHASE}{phase}"
 
 
 def writer_record(phase: int) -> str:

@@ -46,14 +46,14 @@ class Records:
         # Any: options of connectors. Not all know this one.
         leased: dict[str, Any] = {} if ttl is None else {"ttl": ttl}
         try:
-            self.store.set(self.key(record), this_process(), **leased)
+            self.store.set(self._key(record), this_process(), **leased)
         except KeyAlreadySetError:
             return False
         return True
 
     def maker(self, record: str) -> str | None:
         """Who made a record; `None` if there is none."""
-        key = self.key(record)
+        key = self._key(record)
         found: str | None = self.store.get(key)
         # A record comes and goes, so nobody may find it in the cache.
         self.store.cache.evict(key)
@@ -61,16 +61,19 @@ class Records:
 
     def exists(self, record: str) -> bool:
         """Whether there is a record."""
-        return self.store.exists(self.key(record))
+        return self.store.exists(self._key(record))
 
     def touch(self, record: str, ttl: float) -> bool:
         """Let a record end ``ttl`` seconds from now; `False` if there is none."""
-        return self.store.touch(self.key(record), ttl)
+        return self.store.touch(self._key(record), ttl)
 
     def remove(self, record: str) -> None:
         """Remove a record, if it is there."""
-        self.store.evict(self.key(record))
+        self.store.evict(self._key(record))
 
-    def key(self, record: str) -> Key:
-        """Of a record, in the store."""
-        return self.store.new_key(f"{self.name}-{record}")
+    def id_of(self, record: str) -> str:
+        """Of the object that is a record."""
+        return f"{self.name}-{record}"
+
+    def _key(self, record: str) -> Key:
+        return self.store.new_key(self.id_of(record))

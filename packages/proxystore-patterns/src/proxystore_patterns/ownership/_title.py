@@ -18,6 +18,7 @@ from proxystore_patterns.errors import (
 from proxystore_patterns.lifetimes._ledger import LEDGER, Entry
 from proxystore_patterns.lifetimes._renewal import Renewal
 from proxystore_patterns.ownership._claims import (
+    PHASE,
     Claim,
     State,
     forked,
@@ -173,7 +174,8 @@ class Title(Guarded):
         estate.store.evict(estate.key)
         if self.claim.phase:
             records = self.claim.records
-            for phase in range(self.claim.phase):
+            # The last first, so that what is left by a death in between is found from 0 on.
+            for phase in reversed(range(self.claim.phase)):
                 records.remove(phase_record(phase))
         self._let_go()
         self.claim.end(_dropped())
@@ -245,9 +247,8 @@ class Title(Guarded):
             return
         seconds, store = self.estate.lease, self.estate.store
         if seconds is None:
-            phases = range(self.claim.phase)
-            records = [self.claim.records.key(phase_record(phase)) for phase in phases]
-            self._entry = LEDGER.note(_NOTED_AS, store, [self.estate.key, *records])
+            series = self.claim.records.id_of(PHASE)
+            self._entry = LEDGER.note(_NOTED_AS, store, [self.estate.key], series=series)
             return
         if self.claim.phase:
             # What another owner left of the lease may be little.
