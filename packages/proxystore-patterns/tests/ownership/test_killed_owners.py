@@ -36,8 +36,9 @@ def ledgers(user_directory: Path) -> Path:
         "p = own(s, [1]); pickle.dumps(p); len(p)",
         "p = own(s, [1]); r = borrow(p); pickle.dumps(r)",
         "p = own(s, [1]); r = mut_borrow(p); update(r)",
+        "p = pickle.loads(pickle.dumps(own(s, [1], lease=1)))",
     ],
-    ids=["own", "into_owned", "clone", "received", "taken back", "lent", "lent mutably"],
+    ids=["own", "into_owned", "clone", "received", "taken back", "lent", "lent mutably", "leased"],
 )
 def test_one_command_finds_and_removes_it(
     store: Store[Any],

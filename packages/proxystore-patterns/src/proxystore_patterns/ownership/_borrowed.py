@@ -88,9 +88,11 @@ class RefFactory(Bound):
 
     def finish(self) -> None:
         """End the borrow, and those of its pickles."""
-        self.drop()
-        if isinstance(self.source, OwnedFactory):
-            self.source.title.travelled -= self._tickets
+        # As the owner may be looking at the tickets in another thread.
+        with self.guard.lock:
+            self.drop()
+            if isinstance(self.source, OwnedFactory):
+                self.source.title.travelled -= self._tickets
 
     def travel(self) -> tuple[Any, ...]:
         """The pickle of a borrow, which may be opened more than once. This one remains."""

@@ -152,8 +152,7 @@ class Title(Guarded):
             self._let_go()
 
     def _abandon(self) -> None:
-        if self._lease is not None:
-            self._lease.end()
+        self._end_lease()
         if self.claim.state in {State.OFFERED, State.ENDED}:
             # The bytes have it.
             return
@@ -167,8 +166,7 @@ class Title(Guarded):
 
     def remove(self) -> None:
         """Remove the object and its records; the claim ends. The owner is alone."""
-        if self._lease is not None:
-            self._lease.end()
+        self._end_lease()
         estate = self.estate
         # The object first: who claims by a record that is gone must find no object either.
         estate.store.evict(estate.key)
@@ -193,8 +191,10 @@ class Title(Guarded):
         writer = self.writer
         if writer is None:
             return
-        if self.writer_here is not None:
-            _end_with_tasks([self.writer_here])
+        # Once: a garbage collection in another thread may end it in between.
+        here = self.writer_here
+        if here is not None:
+            _end_with_tasks([here])
         if self.writer_here is not None:
             raise MutableBorrowError(asked, "a RefMutProxy of it in this process writes it")
         if writer.state is not State.HELD:
@@ -243,17 +243,23 @@ class Title(Guarded):
 
     def _secure(self) -> None:
         """See to it that the object ends, or is found, should this process be killed."""
-        if self._lease is not None or self._entry or self.claim.state is not State.HELD:
+        if self.claim.state is not State.HELD:
             return
-        seconds, store = self.estate.lease, self.estate.store
-        if seconds is None:
+        estate, seconds, phase = self.estate, self.estate.lease, self.claim.phase
+        # The medium ends the object, and no records, of which there is one for each phase.
+        if self._entry is None and (seconds is None or phase):
             series = self.claim.records.id_of(PHASE)
-            self._entry = LEDGER.note(_NOTED_AS, store, [self.estate.key], series=series)
-            return
-        if self.claim.phase:
-            # What another owner left of the lease may be little.
-            store.touch(self.estate.key, seconds)
-        self._lease = Renewal(seconds, self._renew, lane=store)
+            self._entry = LEDGER.note(_NOTED_AS, estate.store, [estate.key], series=series)
+        if seconds is not None and self._lease is None:
+            if phase:
+                # What another owner left of the lease may be little.
+                estate.store.touch(estate.key, seconds)
+            self._lease = Renewal(seconds, self._renew, lane=estate.store)
+
+    def _end_lease(self) -> None:
+        if self._lease is not None:
+            self._lease.end()
+            self._lease = None
 
     def _let_go(self) -> None:
         if self._entry is not None:
