@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
+from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
 from proxystore.host.forks import remake_in_child
@@ -31,7 +32,7 @@ class Alarm:
             other.
     """
 
-    __slots__ = ("_call", "lane")
+    __slots__ = ("__weakref__", "_call", "lane")
 
     def __init__(self, call: Callable[[], None], lane: Hashable) -> None:
         self._call: Callable[[], None] | None = call
@@ -74,15 +75,14 @@ class _Clock:
         remake_in_child(self)
 
     def remade_in_child(self) -> None:
-        # Its lock is reentrant: a garbage collection may run a finalizer that comes here.
-        self._changed = threading.Condition(threading.RLock())
-        self._alarms: list[_Due] = []
-        self._sweep_at = _LEAST_SWEEP
+        # Reentrant, as the queue is: a garbage collection may run a finalizer that comes here.
+        self._lock = threading.RLock()
+        self._asked: SimpleQueue[_Due] = SimpleQueue()
         self._lanes: dict[Hashable, deque[Alarm]] = {}
         self._runs = False
 
     def after(self, seconds: float, call: Callable[[], None], *, lane: Hashable) -> Alarm:
-        """Make ``call`` once, ``seconds`` from now, in the thread of ``lane``.
+        """Make ``call`` once, ``seconds`` from now, in the thread of ``lane``. Waits for nobody.
 
         Args:
             seconds: Until then.
@@ -90,60 +90,55 @@ class _Clock:
             lane: That of all calls that may hang together, such as a store.
         """
         alarm = Alarm(call, lane)
-        with self._changed:
-            self._sweep()
-            when = time.monotonic() + seconds
-            heapq.heappush(self._alarms, (when, next(self._numbers), alarm))
-            self._changed.notify()
-            self._runs = self._runs or _started(self._run, "proxystore-clock")
+        self._asked.put((time.monotonic() + seconds, next(self._numbers), alarm))
+        if not self._runs:
+            with self._lock:
+                self._runs = self._runs or _started(self._run, "proxystore-clock")
         return alarm
 
-    def _sweep(self) -> None:
-        """Forget what was cancelled, now and then, for it may be long until it is due."""
-        if len(self._alarms) < self._sweep_at:
-            return
-        # Taken first, for what comes here meanwhile, by a garbage collection, adds to another list.
-        alarms, self._alarms = self._alarms, []
-        left = [due for due in alarms if not due[2].is_cancelled]
-        self._alarms += left
-        heapq.heapify(self._alarms)
-        self._sweep_at = max(_LEAST_SWEEP, 2 * len(left))
-
     def _run(self) -> None:
-        while (alarm := self._next()) is not None:
-            self._put_in_lane(alarm)
+        alarms: list[_Due] = []
+        sweep_at = _LEAST_SWEEP
+        while True:
+            due = self._next_asked(alarms)
+            if due is not None:
+                heapq.heappush(alarms, due)
+            if len(alarms) > sweep_at:
+                # It may be long until what was cancelled is due.
+                alarms = [due for due in alarms if not due[2].is_cancelled]
+                heapq.heapify(alarms)
+                sweep_at = max(_LEAST_SWEEP, 2 * len(alarms))
+            while alarms and alarms[0][0] <= time.monotonic():
+                self._put_in_lane(heapq.heappop(alarms)[2])
 
-    def _next(self) -> Alarm | None:
-        with self._changed:
-            while self._alarms:
-                left = self._alarms[0][0] - time.monotonic()
-                if left <= 0:
-                    return heapq.heappop(self._alarms)[2]
-                # Bounded, for a lock can be waited for 292 years at most, and a lease be longer.
-                self._changed.wait(min(_LONGEST_WAIT_S, left))
-            self._runs = False
+    def _next_asked(self, alarms: list[_Due]) -> _Due | None:
+        """What was asked for next; `None` if an alarm is due before."""
+        # Bounded, for a lock can be waited for 292 years at most, and a lease be longer.
+        left = min(_LONGEST_WAIT_S, alarms[0][0] - time.monotonic()) if alarms else None
+        try:
+            return self._asked.get(timeout=None if left is None else max(0.0, left))
+        except Empty:
             return None
 
     def _put_in_lane(self, alarm: Alarm) -> None:
         if alarm.is_cancelled:
             return
-        with self._changed:
+        with self._lock:
             lane = self._lanes.get(alarm.lane)
             if lane is not None:
                 lane.append(alarm)
                 return
             self._lanes[alarm.lane] = deque([alarm])
-            if not _started(lambda: self._run_lane(alarm.lane), "proxystore-alarm"):
-                del self._lanes[alarm.lane]
-                when = time.monotonic() + _RETRY_SECONDS
-                heapq.heappush(self._alarms, (when, next(self._numbers), alarm))
+        if not _started(lambda: self._run_lane(alarm.lane), "proxystore-alarm"):
+            del self._lanes[alarm.lane]
+            self._asked.put((time.monotonic() + _RETRY_SECONDS, next(self._numbers), alarm))
 
     def _run_lane(self, lane: Hashable) -> None:
         while (alarm := self._next_in(lane)) is not None:
             alarm.ring()
 
     def _next_in(self, lane: Hashable) -> Alarm | None:
-        with self._changed:
+        with self._lock:
             alarms = self._lanes[lane]
             if alarms:
                 return alarms.popleft()
