@@ -92,9 +92,13 @@ class _Clock:
         alarm = Alarm(call, lane)
         self._asked.put((time.monotonic() + seconds, next(self._numbers), alarm))
         if not self._runs:
-            with self._lock:
-                self._runs = self._runs or _started(self._run, "proxystore-clock")
+            self._start()
         return alarm
+
+    def _start(self) -> None:
+        with self._lock:
+            if not self._runs:
+                self._runs = _started(self._run, "proxystore-clock")
 
     def _run(self) -> None:
         alarms: list[_Due] = []
