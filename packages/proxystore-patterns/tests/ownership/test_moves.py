@@ -225,9 +225,7 @@ def test_a_receiver_that_is_killed_leaves_one_owner_or_none_but_never_two(
 
 
 def test_a_sender_that_is_killed_after_pickling_has_sent_it(store: Store[Any], peer: Any) -> None:
-    data = peer.run(
-        "p = own(Store.from_url(url), [1, 2]); result = pickle.dumps(p)", url=store.url
-    )
+    data = peer.run("p = own(Store.from_url(url), [1, 2]); result = pickle.dumps(p)", url=store.url)
     peer.kill()
     proxy = pickle.loads(data)
     assert proxy == [1, 2]

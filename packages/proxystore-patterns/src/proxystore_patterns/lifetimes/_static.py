@@ -42,7 +42,8 @@ class StaticLifetime(EvictingLifetime):
 
 
 def register_lifetime_atexit(
-    lifetime: Lifetime, close_stores: bool = True  # noqa: FBT001, FBT002 - as programs call it
+    lifetime: Lifetime,
+    close_stores: bool = True,  # noqa: FBT001, FBT002 - as programs call it
 ) -> Callable[[], None]:
     """Let ``lifetime`` end when the interpreter does.
 

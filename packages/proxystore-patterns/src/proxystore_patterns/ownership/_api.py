@@ -187,9 +187,7 @@ def clone(proxy: BaseRefProxy[T], **options: Any) -> OwnedProxy[T]:
     return own(factory.estate.store, extract(proxy), populate_target=False, **options)
 
 
-def update(
-    proxy: OwnedProxy[T] | RefMutProxy[T], *, serializer: SerializerT | None = None
-) -> None:
+def update(proxy: OwnedProxy[T] | RefMutProxy[T], *, serializer: SerializerT | None = None) -> None:
     """Store the target of ``proxy`` in place of the object. Does nothing if it is not resolved.
 
     Args:
@@ -224,9 +222,7 @@ def drop(proxy: BaseRefProxy[Any]) -> None:
     factory.drop()
 
 
-def _check_leases(
-    asked: str, store: Store[Any], lease: float | None, borrow_lease: float
-) -> None:
+def _check_leases(asked: str, store: Store[Any], lease: float | None, borrow_lease: float) -> None:
     checked_seconds(f"{asked}(borrow_lease=)", borrow_lease)
     if lease is not None:
         checked_seconds(f"{asked}(lease=)", lease)

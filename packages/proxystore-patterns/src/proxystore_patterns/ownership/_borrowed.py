@@ -264,9 +264,7 @@ def _ref(
     return proxy
 
 
-def _mut(
-    plain: Proxy[Any], name: str, phase: int, borrow_lease: float
-) -> RefMutProxy[Any]:
+def _mut(plain: Proxy[Any], name: str, phase: int, borrow_lease: float) -> RefMutProxy[Any]:
     estate = Estate(plain, name, None, borrow_lease)
     claim = LeasedClaim("RefMutProxy", estate, phase)
     factory = RefMutFactory(estate, claim)

@@ -187,9 +187,7 @@ class LeasedClaim(Claim, Guarded):
             return False
         self.give_back()
         self._record = record
-        self._lease = Renewal(
-            self._seconds, self._renew, lane=records.store, lost=self._expire
-        )
+        self._lease = Renewal(self._seconds, self._renew, lane=records.store, lost=self._expire)
         return True
 
     def require_alive(self) -> None:

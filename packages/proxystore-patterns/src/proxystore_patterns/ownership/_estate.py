@@ -60,7 +60,6 @@ class Estate(NamedTuple):
         self.store.cache.evict(self.key)
         return target
 
-
     def replace(self, target: Any, serializer: SerializerT | None) -> None:
         """Put ``target`` in place of the object."""
         self.store.replace(self.key, target, serializer=serializer)

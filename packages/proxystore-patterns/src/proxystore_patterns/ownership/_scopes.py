@@ -11,6 +11,7 @@ from proxystore_patterns.ownership._kinds import Bound, RefMutProxy, RefProxy, i
 
 __all__ = ["FutureWithCallback", "mark_refs_out_of_scope", "submit"]
 
+
 class FutureWithCallback(Protocol):
     """What a task gives: tells when it is over."""
 
