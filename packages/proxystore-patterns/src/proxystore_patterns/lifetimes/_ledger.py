@@ -21,7 +21,7 @@ from proxystore.abc import Capability, Key
 from proxystore.connectors.keys import fresh_id
 from proxystore.directories import open_checked
 from proxystore.errors import UnsafeDirectoryError
-from proxystore.host.forks import remake_in_child
+from proxystore.host.forks import no_fork, remake_in_child
 from proxystore.host.home import home
 from proxystore.host.locks import try_lock
 from proxystore.host.node import this_node
@@ -150,7 +150,9 @@ class _Ledger:
         directory = open_checked(str(folder))
         self._n_bytes = 0
         try:
-            self._fd = self._made_in(directory, fresh_id())
+            # A child forked in between would keep the lock, and nobody could close it there.
+            with no_fork():
+                self._fd = self._made_in(directory, fresh_id())
         finally:
             os.close(directory)
         if not self._is_watched:
