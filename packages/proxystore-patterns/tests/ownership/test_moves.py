@@ -329,7 +329,7 @@ def test_an_owner_in_a_worker_that_ends_removes_the_object(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", range(1, 17, 2))
+@pytest.mark.parametrize("step", range(1, 17))
 def test_an_owner_killed_at_any_step_leaves_what_others_have(
     store: Store[Any], start_peer: Callable[[], Any], step: int
 ) -> None:
