@@ -245,12 +245,9 @@ class ReferenceCopyError(BaseRefProxyError, NotImplementedError):
         what: The proxy, such as ``"OwnedProxy"``.
     """
 
-    _facts = ("what",)
-
     def __init__(self, what: str) -> None:
         self.what = what
-        Exception.__init__(
-            self,
+        super().__init__(
             f"A {what} cannot be copied, for there would be two where the rules of ownership "
             f"count one. Make another object with clone(), or another reader with borrow().",
         )
