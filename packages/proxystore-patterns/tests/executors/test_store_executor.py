@@ -36,12 +36,6 @@ from proxystore_patterns.ownership import OwnedProxy, drop, own
 LARGE = 10_000
 
 
-@pytest.fixture(scope="module")
-def processes():
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        yield pool
-
-
 @pytest.fixture(params=["threads", "processes"])
 def pool(request, processes):
     if request.param == "processes":
@@ -49,14 +43,6 @@ def pool(request, processes):
     else:
         with ThreadPoolExecutor(2) as threads:
             yield threads
-
-
-@pytest.fixture
-def over(counted):
-    store, _ = counted
-    return lambda pool, policy=ProxySize(1000), **options: StoreExecutor(
-        pool, store, policy, close_store=False, **options
-    )
 
 
 @pytest.mark.slow

@@ -23,7 +23,8 @@ __all__ = [
 ProxyPolicy: TypeAlias = Callable[[Any], bool]
 """Whether to proxy an object. Pickles, for results are judged where tasks run."""
 
-_MANY = 1000
+_LOOKS = 1000
+_DEEP = 20
 
 
 class ProxyAlways:
@@ -81,25 +82,45 @@ def approximate_nbytes(obj: Any) -> int:
     """Bytes of memory that ``obj`` takes, without serializing it.
 
     Right for text, bytes, arrays, tables and tensors (whatever has ``nbytes``), and for
-    lists, tuples, sets and dicts of them. Of a long container the first 1000 items stand for all.
-    Of other objects what `sys.getsizeof` says, which leaves out what they refer to. Costs
-    below 1 us but for containers and data frames.
+    lists, tuples, sets and dicts of them. Some 1000 items are looked at, 20 containers deep at
+    most; in long containers the first ones stand for all. Of other objects what `sys.getsizeof`
+    says, which leaves out what they refer to. Costs below 1 us but for containers and data
+    frames.
     """
     nbytes = getattr(obj, "nbytes", None)
     if isinstance(nbytes, int):
         return nbytes
     if isinstance(obj, (str, bytes, bytearray)):
         return len(obj)
-    if isinstance(obj, (list, tuple, set, frozenset)):
-        return sys.getsizeof(obj) + _sum_of(obj)
-    if isinstance(obj, dict):
-        return sys.getsizeof(obj) + _sum_of(obj.values())
+    if isinstance(obj, _CONTAINERS):
+        return _nbytes_with_items(obj, _LOOKS, ())
     return sys.getsizeof(obj)
 
 
-def _sum_of(items: Any) -> int:
-    total = sum(approximate_nbytes(item) for item in itertools.islice(items, _MANY))
-    return total * len(items) // _MANY if len(items) > _MANY else total
+_CONTAINERS = (list, tuple, set, frozenset, dict)
+
+
+def _nbytes_with_items(container: Any, looks: int, around: tuple[int, ...]) -> int:
+    """Of a container and of what is in it, by looking at some ``looks`` items in all.
+
+    Args:
+        container: Not counted, nor what is in it, if it is one of those ``around`` it.
+        looks: Shared by its items, of which each gets one or more.
+        around: The identities of the containers that it is in.
+    """
+    own = sys.getsizeof(container)
+    if len(around) == _DEEP or id(container) in around or not container:
+        return own
+    around = (*around, id(container))
+    items = container.values() if isinstance(container, dict) else container
+    n_seen = min(len(container), looks)
+    total = 0
+    for item in itertools.islice(items, n_seen):
+        if isinstance(item, _CONTAINERS):
+            total += _nbytes_with_items(item, max(1, looks // n_seen), around)
+        else:
+            total += approximate_nbytes(item)
+    return own + total * len(container) // n_seen
 
 
 def is_chosen(policy: ProxyPolicy, obj: Any) -> bool:
@@ -107,23 +128,31 @@ def is_chosen(policy: ProxyPolicy, obj: Any) -> bool:
     return not isinstance(obj, (bool, NoneType)) and policy(obj)
 
 
-def replace(value: Any, depth: int, visit: Callable[[Any], Any]) -> Any:
+def replace(
+    value: Any, depth: int, visit: Callable[[Any], Any], _around: tuple[Any, ...] = ()
+) -> Any:
     """``value`` with whatever ``visit`` replaces replaced.
 
     Args:
         value: Of a task. It is not changed: containers are copied if something in them is.
         depth: How far to look into lists, tuples and dicts (exactly these types); 0: not.
+            Never into one that is looked into already, for it contains itself.
         visit: Gives what takes the place of a value, or the value. Is asked about a
             container first, and then, if that stays, about what is in it.
     """
+    if depth <= 0:
+        return visit(value)
+    if any(value is each for each in _around):
+        return value
     new = visit(value)
-    if new is not value or depth <= 0:
+    if new is not value:
         return new
+    within = (*_around, value)
     if type(value) in {list, tuple}:
-        items = [replace(item, depth - 1, visit) for item in value]
+        items = [replace(item, depth - 1, visit, within) for item in value]
         return value if _same(items, value) else type(value)(items)
     if type(value) is dict:
-        named = {name: replace(each, depth - 1, visit) for name, each in value.items()}
+        named = {k: replace(each, depth - 1, visit, within) for k, each in value.items()}
         return value if _same(named.values(), value.values()) else named
     return value
 
