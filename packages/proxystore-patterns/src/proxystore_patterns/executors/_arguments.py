@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 from proxystore.abc import Key
@@ -28,14 +29,24 @@ class Arguments:
         depth: How far to look into them.
     """
 
+    __slots__ = ("_depth", "_held", "_keys", "_policy", "_store")
+
     def __init__(self, store: Store[Any], policy: ProxyPolicy, depth: int) -> None:
         self._store, self._policy, self._depth = store, policy, depth
         self._keys: list[Key] = []
         self._held: list[Any] = []
 
     def all(self, values: Iterable[Any]) -> list[Any]:
-        """What the task gets for each of its arguments."""
-        return [replace(value, self._depth, self._visit) for value in values]
+        """What the task gets for each of its arguments. Ends if that cannot be."""
+        try:
+            return [replace(value, self._depth, self._visit) for value in values]
+        except BaseException:
+            self.end()
+            raise
+
+    def named(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """As `all`, of those with names."""
+        return dict(zip(values, self.all(values.values()), strict=True)) if values else {}
 
     def end(self) -> None:
         """The task has ended: evict what was stored for it, and keep nothing alive."""
@@ -47,7 +58,7 @@ class Arguments:
                 self._store.evict(key)
 
     def _visit(self, value: Any) -> Any:
-        if isinstance(value, (Proxy, TaskFuture)):
+        if isinstance(value, (Proxy, Future)):
             return self._passed_on(value)
         if not is_chosen(self._policy, value):
             return value
@@ -57,16 +68,21 @@ class Arguments:
 
     def _passed_on(self, value: Any) -> Any:
         """What the task gets for what came of another one, or for a proxy."""
-        if type(value) is TaskFuture:
-            return self._later(value)
         # Not isinstance, which resolves a proxy of another kind: a future's would wait here.
-        if issubclass(type(value), OwnedProxy):
+        kind = type(value)
+        if kind is TaskFuture:
+            return self._later(value)
+        if issubclass(kind, OwnedProxy):
             return self._borrowed(value)
+        if not issubclass(kind, Proxy):
+            return value
         inner = returned(value)
         return value if inner is value else self._visit(inner)
 
     def _later(self, future: TaskFuture) -> Any:
         """What an engine that takes futures gets: its own. The result lives as long as ours."""
+        if not future.is_of_engine:
+            return future
         self._held.append(future)
         original = future.original
         if original is not None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import functools
+import os
 import pickle
+import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
 
+from proxystore.abc import Capability
+from proxystore.errors import CapabilityError
 from proxystore.proxy import Proxy
 from proxystore.store import Store, get_key, get_or_create_store
 from proxystore.store.reference import StoreReference
-from proxystore_patterns.executors._lent import arrive, lend, returned
+from proxystore_patterns.executors._lent import arrive, lend, returned, settle
 from proxystore_patterns.executors._policy import ProxyPolicy, is_chosen, replace
 
-__all__ = ["Call", "ManyCalls", "Marked", "Terms", "proxied"]
+__all__ = ["Call", "ManyCalls", "Marked", "Terms", "proxied", "unreachable"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,6 +42,17 @@ class Terms(NamedTuple):
     """Whether who gets a result will own the proxies that were made for it."""
     marked: bool
     """Whether who gets a result is to be told of those proxies."""
+    confined: tuple[int, str] | None
+    """The process that the store does not leave, and its connector; or it reaches others."""
+
+    @classmethod
+    def of(
+        cls, store: Store[Any], policy: ProxyPolicy, depth: int, *, owned: bool, marked: bool
+    ) -> Self:
+        """The terms for ``store``."""
+        reaches = Capability.CROSS_PROCESS in store.capabilities
+        confined = None if reaches else (os.getpid(), type(store.connector).__name__)
+        return cls(store.reference, policy, depth, owned, marked, confined)
 
     def applied(self, result: Any) -> Any:
         """``result`` with what goes by store replaced."""
@@ -79,10 +94,17 @@ class Call:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The result of the function, or what stands for it."""
         terms = _opened(self.terms)
-        given = [replace(each, terms.depth, _arrived) for each in args]
+        lent: list[weakref.ref[Proxy[Any]]] = []
+        arrived = partial(_arrived, lent)
+        given = [replace(each, terms.depth, arrived) for each in args]
         for name, each in kwargs.items():
-            kwargs[name] = replace(each, terms.depth, _arrived)
-        return terms.applied(self.function(*given, **kwargs))
+            kwargs[name] = replace(each, terms.depth, arrived)
+        result = self.function(*given, **kwargs)
+        if lent:
+            given.clear()
+            kwargs.clear()
+            settle(lent)
+        return terms.applied(result)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.function, self.terms)
@@ -116,17 +138,28 @@ class ManyCalls(Call):
         return Marked(plain, made) if made else plain
 
 
-def _arrived(value: Any) -> Any:
+def _arrived(lent: list[weakref.ref[Proxy[Any]]], value: Any) -> Any:
     # A result of another task, which its engine passed on.
     if type(value) is Marked:
         value = value.result
-    return arrive(value) if isinstance(value, Proxy) else value
+    if not isinstance(value, Proxy):
+        return value
+    arrived = arrive(value)
+    lent.append(weakref.ref(arrived))
+    return arrived
 
 
 @functools.lru_cache(maxsize=64)
 def _opened(terms: bytes) -> Terms:
     opened: Terms = pickle.loads(terms)
+    if opened.confined is not None and opened.confined[0] != os.getpid():
+        raise unreachable(opened.confined[1])
     return opened
+
+
+def unreachable(connector: str) -> CapabilityError:
+    """What to raise where tasks run in other processes, and ``connector`` does not."""
+    return CapabilityError("A store for tasks in other processes", connector, Capability.CROSS_PROCESS.value)
 
 
 def proxied(
@@ -144,7 +177,7 @@ def proxied(
         should_proxy: Asked of each result, there.
         depth: How far to look into lists, tuples and dicts for what goes by store.
     """
-    terms = Terms(store.reference, should_proxy, depth, owned=False, marked=False)
+    terms = Terms.of(store, should_proxy, depth, owned=False, marked=False)
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         @functools.wraps(function)

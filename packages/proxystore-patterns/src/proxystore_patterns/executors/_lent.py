@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from typing import Any
 
 from proxystore.abc import Key
 from proxystore.factory import SimpleFactory
-from proxystore.proxy import Proxy, extract, get_factory
+from proxystore.proxy import Proxy, extract, get_factory, is_resolved
 from proxystore.store import Store, StoreFactory
 from proxystore.store.reference import StoreReference
 
-__all__ = ["Lent", "arrive", "lend", "returned"]
+__all__ = ["Lent", "arrive", "lend", "returned", "settle"]
 
 
 # Any in this module: arguments and results of tasks, stores with whatever connectors.
@@ -23,6 +24,14 @@ class Lent(StoreFactory[Any]):
     """
 
     _proxy: weakref.ref[Any] | None = None
+
+    def resolve(self) -> Any:
+        """The object, which nobody else in this process has, and no cache keeps for longer."""
+        cache = self.get_store().cache
+        cache.evict(self.key)
+        target = super().resolve()
+        cache.evict(self.key)
+        return target
 
     def bind(self, proxy: Proxy[Any]) -> None:
         """``proxy``, of this factory, is in a task."""
@@ -59,11 +68,27 @@ def lend(store: Store[Any], key: Key, like: Proxy[Any] | None = None, target: An
 
 
 def arrive(proxy: Proxy[Any]) -> Proxy[Any]:
-    """``proxy``, which came with a task."""
+    """What a function gets for ``proxy``, which came with its task.
+
+    Another one: the engine keeps its own for as long as it likes, and the object with it.
+    """
     factory = get_factory(proxy)
     if isinstance(factory, Lent):
+        if not is_resolved(proxy):
+            proxy = copy.copy(proxy)
         factory.bind(proxy)
     return proxy
+
+
+def settle(proxies: list[weakref.ref[Proxy[Any]]]) -> None:
+    """The function has returned: of ``proxies`` it keeps those that are alive.
+
+    Their objects go with the task, so they get them now.
+    """
+    for reference in proxies:
+        proxy = reference()
+        if proxy is not None and not is_resolved(proxy):
+            extract(proxy)
 
 
 def returned(proxy: Proxy[Any]) -> Any:

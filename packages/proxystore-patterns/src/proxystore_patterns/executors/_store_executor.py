@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import itertools
 import pickle
-import threading
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
-from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from typing import Any, TypeVar
 
+from proxystore.abc import Capability
 from proxystore.store import Store
 from proxystore_patterns.executors._arguments import Arguments
-from proxystore_patterns.executors._calls import Call, ManyCalls, Terms
-from proxystore_patterns.executors._futures import TaskFuture
+from proxystore_patterns.executors._calls import Call, ManyCalls, Terms, unreachable
+from proxystore_patterns.executors._futures import Landing, TaskFuture
 from proxystore_patterns.executors._policy import ProxyNever, ProxyPolicy
 
 __all__ = ["StoreExecutor"]
 
 T = TypeVar("T")
 
-_Given: TypeAlias = tuple[list[Any], dict[str, Any]]
+
+class _User:
+    """Of the store: an executor that is not shut, a task that runs, or a result."""
+
+    __slots__ = ("__weakref__",)
 
 
 # Any in this module: arguments and results of tasks, executors of other libraries.
@@ -48,10 +52,13 @@ class StoreExecutor(Executor):
         depth: How far to look into lists, tuples and dicts for what goes by store.
         ownership: Own the results. Otherwise they are proxies that stay until somebody
             evicts them.
-        close_store: Close the store with this; results that were not used by then are lost.
+        close_store: Close the store with this: once it was shut down, all tasks have ended
+            and the last result is gone.
 
     Raises:
         TypeError: ``executor`` cannot submit.
+        CapabilityError: It runs processes, and the store's connector reaches this one only.
+            Of executors that do not show it, the tasks raise this.
     """
 
     def __init__(
@@ -73,10 +80,12 @@ class StoreExecutor(Executor):
         self.executor, self.store = executor, store
         self.should_proxy = ProxyNever() if should_proxy is None else should_proxy
         self.depth, self.ownership, self.close_store = depth, ownership, close_store
-        terms = Terms(store.reference, self.should_proxy, depth, owned=ownership, marked=True)
+        if isinstance(executor, ProcessPoolExecutor):
+            if Capability.CROSS_PROCESS not in store.capabilities:
+                raise unreachable(type(store.connector).__name__)
+        terms = Terms.of(store, self.should_proxy, depth, owned=ownership, marked=True)
         self._terms = pickle.dumps(terms)
-        self._lock = threading.Lock()
-        self._n_running, self._is_shut = 0, False
+        self._landing: Landing | None = Landing(depth, ownership, _User())
 
     # Not typed by the function's signature: some arguments become proxies.
     def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
@@ -87,12 +96,14 @@ class StoreExecutor(Executor):
             MediumFullError: The store has no room. Nothing was submitted.
         """
 
-        def give(arguments: Arguments) -> _Given:
-            return arguments.all(args), dict(
-                zip(kwargs, arguments.all(kwargs.values()), strict=True)
-            )
-
-        return self._start(Call(function, self._terms), give, self.depth)
+        landing = self._landing
+        if landing is None:
+            # It was shut down with this, and says so in words that its users know.
+            refused: Future[T] = self.executor.submit(function, *args, **kwargs)
+            return refused
+        arguments = Arguments(self.store, self.should_proxy, self.depth)
+        given, named = arguments.all(args), arguments.named(kwargs)
+        return self._start(Call(function, self._terms), given, named, arguments, landing)
 
     def map(
         self,
@@ -116,15 +127,16 @@ class StoreExecutor(Executor):
         """
         if chunksize < 1:
             raise ValueError(f"A task makes 1 call or more. Got chunksize={chunksize}.")
-        if chunksize == 1:
+        landing = self._landing
+        if chunksize == 1 or landing is None:
             return super().map(fn, *iterables, timeout=timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
-        call = ManyCalls(fn, self._terms)
+        call, landing = ManyCalls(fn, self._terms), landing._replace(depth=self.depth + 1)
 
         def start(chunk: list[tuple[Any, ...]]) -> Future[Any]:
-            return self._start(
-                call, lambda arguments: ([[*map(arguments.all, chunk)]], {}), self.depth + 1
-            )
+            arguments = Arguments(self.store, self.should_proxy, self.depth)
+            given = [[*map(arguments.all, chunk)]]
+            return self._start(call, given, {}, arguments, landing)
 
         calls = zip(*iterables, strict=False)
         chunks = iter(lambda: list(itertools.islice(calls, chunksize)), [])
@@ -134,8 +146,8 @@ class StoreExecutor(Executor):
         """Shut the executor down, and close the store unless that was not to be.
 
         Args:
-            wait: Return when all tasks have ended. Otherwise the store is closed once they
-                have, by one of the executor's threads.
+            wait: Return when all tasks have ended. Otherwise the store is closed later, by
+                one of the executor's threads, if no result keeps it open.
             cancel_futures: Do not begin what has not begun.
         """
         if isinstance(self.executor, Executor):
@@ -149,11 +161,7 @@ class StoreExecutor(Executor):
                 RuntimeWarning,
                 stacklevel=2,
             )
-        with self._lock:
-            self._is_shut = True
-            is_over = self._n_running == 0
-        if is_over or wait:
-            self._close_store()
+        self._leave_store()
 
     def _shut_executor(self, *, wait: bool, cancel_futures: bool) -> None:
         # Some engines cannot cancel, and their shutdown() does not know the word.
@@ -163,31 +171,33 @@ class StoreExecutor(Executor):
             self.executor.shutdown(wait=wait)
 
     def _start(
-        self, function: Callable[..., Any], give: Callable[[Arguments], _Given], depth: int
+        self,
+        call: Call,
+        given: list[Any],
+        named: dict[str, Any],
+        arguments: Arguments,
+        landing: Landing,
     ) -> Future[Any]:
-        """Submit ``function`` with what ``give`` gives; own its result, down to ``depth``."""
-        arguments = Arguments(self.store, self.should_proxy, self.depth)
         try:
-            args, kwargs = give(arguments)
-            future: Future[Any] = self.executor.submit(function, *args, **kwargs)
+            future: Future[Any] = self.executor.submit(call, *given, **named)
         except BaseException:
             arguments.end()
             raise
-        with self._lock:
-            self._n_running += 1
-        return TaskFuture(future, partial(self._end, arguments), depth, owned=self.ownership)
+        return TaskFuture(future, arguments.end, landing)
 
-    def _end(self, arguments: Arguments) -> None:
-        arguments.end()
-        with self._lock:
-            self._n_running -= 1
-            is_over = self._is_shut and self._n_running == 0
-        if is_over:
-            self._close_store()
-
-    def _close_store(self) -> None:
-        if self.close_store:
+    def _leave_store(self) -> None:
+        """Close the store when its last user is gone."""
+        landing, self._landing = self._landing, None
+        if landing is None or not self.close_store:
+            return
+        others = weakref.ref(landing.user)
+        del landing
+        user = others()
+        if user is None:
             self.store.close()
+        else:
+            # Also at the exit of the interpreter.
+            weakref.finalize(user, self.store.close)
 
 
 def _results(futures: list[Future[Any]], deadline: float | None) -> Iterator[Any]:

@@ -1,9 +1,11 @@
 """Tasks that tests give to executors: in a module that workers can import."""
 
+import gc
 import os
 import signal
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -77,3 +79,29 @@ def stamp(_):
 def ones_by_store(reference, n):
     store = get_or_create_store(reference, register=False)
     return proxied(store, ProxySize(1000))(np.ones)(n)
+
+
+KEPT = []
+
+
+def keep(value):
+    KEPT.append(value)
+
+
+def kept_total():
+    return total(*KEPT)
+
+
+def drop_kept():
+    KEPT.clear()
+
+
+def append(items):
+    items.append(1)
+    return len(items)
+
+
+def memory_nbytes():
+    """Of this process, with what it has mapped and touched."""
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
