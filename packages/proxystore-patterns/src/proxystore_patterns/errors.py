@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import CancelledError, InvalidStateError
 
-from proxystore.errors import ProxyResolveError, ProxyStoreError
+from proxystore.errors import ProxyResolveError, ProxyStoreError, install_advice
 
 __all__ = [
     "BadEventError",
@@ -13,6 +13,8 @@ __all__ = [
     "EndOfStreamError",
     "EventEncodingError",
     "EventObjectMissingError",
+    "ExecutorShutDownError",
+    "ExtraNotInstalledError",
     "ForbiddenStoreError",
     "FutureAlreadyDoneError",
     "FutureCancelledError",
@@ -42,6 +44,25 @@ __all__ = [
 
 class PatternsError(ProxyStoreError):
     """The root of the errors of this distribution."""
+
+
+class ExtraNotInstalledError(PatternsError, ImportError):
+    """A module was imported that needs another library.
+
+    Args:
+        asked: The module.
+        missing: What it imports.
+        extra: Of this distribution, which has it.
+    """
+
+    _facts = ("asked", "missing", "extra")
+
+    def __init__(self, asked: str, missing: str, extra: str) -> None:
+        self.asked, self.missing, self.extra = asked, missing, extra
+        super().__init__(
+            f"{asked} needs {missing}, which is not installed: it comes with the extra "
+            f"{extra!r}. {install_advice(f'proxystore-patterns[{extra}]')}"
+        )
 
 
 # --- Futures -------------------------------------------------------------------
@@ -413,4 +434,20 @@ class ForbiddenStoreError(StreamError, PermissionError):
         super().__init__(
             f"An event of topic {topic!r} names a store at {address}, which is none of those "
             f"that this consumer may use. Add it to stores= if whoever sent the event is trusted."
+        )
+
+
+# --- Executors ------------------------------------------------------------------
+
+
+class ExecutorShutDownError(PatternsError, RuntimeError):
+    """A task was given to an executor after that was shut down."""
+
+    _facts = ("what",)
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(
+            f"cannot schedule new futures after shutdown: {what} was shut down. Make another "
+            f"one to go on."
         )
