@@ -88,8 +88,6 @@ class Older(Ours):
         return self._consumer.next_object()
 
 
-
-
 _SIDES = {"plain": Plain, "ours": Ours, "older": Older}
 
 

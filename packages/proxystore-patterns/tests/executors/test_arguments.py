@@ -89,7 +89,7 @@ class TestFutures:
         made = executor.submit(np.ones, LARGE)
         if is_done:
             made.result()
-        with pytest.raises(TypeError, match=r"Send its result: future.result\(\)"):
+        with pytest.raises(TypeError, match=r"Give its result: future.result\(\)"):
             executor.submit(total, made).result()
         assert executor.submit(total, made.result()).result() == LARGE
         del made

@@ -7,12 +7,13 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
-from executor_tasks import increase, total
+from executor_tasks import increase, ones_after, total
 
 from proxystore.connectors.local import LocalConnector
 from proxystore.errors import CapabilityError, ProxyStoreError
 from proxystore.proxy import is_resolved
 from proxystore.store import Store
+from proxystore_patterns.errors import ExecutorShutDownError
 from proxystore_patterns.executors import ProxyAlways, ProxySize, StoreExecutor
 
 LARGE = 10_000
@@ -38,11 +39,29 @@ class TestResults:
         ) as executor:
             task = executor.submit(np.ones, LARGE)
             result = executor.submit(np.ones, LARGE).result()
+            executor.shutdown()
         assert not store.closed
         del task
         assert not store.closed
         assert total(result) == LARGE
         del result
+        gc.collect()
+        assert store.closed
+
+    @pytest.mark.slow
+    def test_of_processes_do_so_though_nobody_waited(self, tmp_path):
+        store = Store()
+        pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        executor = StoreExecutor(pool, store, ProxySize(1000))
+        begin = tmp_path / "begin"
+        tasks = [executor.submit(ones_after, begin, LARGE) for _ in range(2)]
+        executor.shutdown(wait=False)
+        begin.touch()
+        assert total(*(task.result(30) for task in tasks)) == 2 * LARGE
+        assert not store.closed
+        (shutting,) = [each for each in threading.enumerate() if "shutdown" in each.name]
+        del tasks
+        shutting.join(30)
         gc.collect()
         assert store.closed
 
@@ -93,10 +112,14 @@ class TestAfterShutdown:
         )
         executor.shutdown()
         executor.shutdown()
-        with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
+        with pytest.raises(
+            ExecutorShutDownError, match="cannot schedule new futures after shutdown"
+        ):
             executor.submit(total, argument)
         for chunksize in (1, 2):
-            with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
+            with pytest.raises(
+                ExecutorShutDownError, match="cannot schedule new futures after shutdown"
+            ):
                 executor.map(total, [argument] * 2, chunksize=chunksize)
         assert counted[0].closed is close_store
         assert close_store or counted[1]() == 0

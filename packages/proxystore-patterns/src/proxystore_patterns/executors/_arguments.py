@@ -11,7 +11,7 @@ from proxystore.abc import Key
 from proxystore.errors import ProxyStoreError
 from proxystore.proxy import Proxy, get_factory
 from proxystore.store import Store
-from proxystore_patterns.executors._futures import TaskFuture
+from proxystore_patterns.executors._futures import TaskFuture, unsendable
 from proxystore_patterns.executors._lent import lend, returned
 from proxystore_patterns.executors._policy import ProxyPolicy, is_chosen, replace
 from proxystore_patterns.ownership import OwnedProxy, borrow
@@ -27,12 +27,16 @@ class Arguments:
         store: Where they go.
         policy: Which of them.
         depth: How far to look into them.
+        takes_futures: Whether they may be futures, to be given on as they are.
     """
 
-    __slots__ = ("_depth", "_held", "_keys", "_policy", "_store")
+    __slots__ = ("_depth", "_held", "_keys", "_policy", "_store", "_takes_futures")
 
-    def __init__(self, store: Store[Any], policy: ProxyPolicy, depth: int) -> None:
+    def __init__(
+        self, store: Store[Any], policy: ProxyPolicy, depth: int, *, takes_futures: bool
+    ) -> None:
         self._store, self._policy, self._depth = store, policy, depth
+        self._takes_futures = takes_futures
         self._keys: list[Key] = []
         self._held: list[Any] = []
 
@@ -47,6 +51,11 @@ class Arguments:
     def named(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """As `all`, of those with names."""
         return dict(zip(values, self.all(values.values()), strict=True)) if values else {}
+
+    @property
+    def are_plain(self) -> bool:
+        """Whether nothing was stored for the task, and nothing is held."""
+        return not (self._keys or self._held)
 
     def end(self) -> None:
         """The task has ended: evict what was stored for it, and keep nothing alive."""
@@ -70,19 +79,19 @@ class Arguments:
         """What the task gets for what came of another one, or for a proxy."""
         # Not isinstance, which resolves a proxy of another kind: a future's would wait here.
         kind = type(value)
-        if kind is TaskFuture:
+        if kind is TaskFuture and value.is_of_engine:
             return self._later(value)
         if issubclass(kind, OwnedProxy):
             return self._borrowed(value)
         if not issubclass(kind, Proxy):
+            if not self._takes_futures:
+                raise unsendable()
             return value
         inner = returned(value)
         return value if inner is value else self._visit(inner)
 
     def _later(self, future: TaskFuture) -> Any:
         """What an engine that takes futures gets: its own. The result lives as long as ours."""
-        if not future.is_of_engine:
-            return future
         self._held.append(future)
         original = future.original
         if original is not None:

@@ -17,48 +17,61 @@ from proxystore.store import Store, get_key, get_or_create_store
 from proxystore.store.reference import StoreReference
 from proxystore_patterns.executors._lent import arrive, lend, returned, settle
 from proxystore_patterns.executors._policy import ProxyPolicy, is_chosen, replace
+from proxystore_patterns.executors._results import Homing, Landing, Marked
 
-__all__ = ["Call", "ManyCalls", "Marked", "Terms", "proxied", "unreachable"]
+__all__ = ["Call", "ManyCalls", "Terms", "proxied", "unreachable"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 # Any in this module: stores with whatever connectors, results of every type.
-class Marked(NamedTuple):
-    """A result, and those proxies in it that were made for it."""
-
-    result: Any
-    made: list[Proxy[Any]]
-
-
 class Terms(NamedTuple):
     """Which results go by store, and which store. Pickles wherever stores can be reached."""
 
     reference: StoreReference
     policy: ProxyPolicy
     depth: int
-    owned: bool
-    """Whether who gets a result will own the proxies that were made for it."""
-    marked: bool
-    """Whether who gets a result is to be told of those proxies."""
+    landing: Landing | None
+    """What who submitted makes of results: who knows of none is told of no proxies in them."""
+    homing: bool
+    """Whether results land by themselves."""
     confined: tuple[int, str] | None
     """The process that the store does not leave, and its connector; or it reaches others."""
 
     @classmethod
     def of(
-        cls, store: Store[Any], policy: ProxyPolicy, depth: int, *, owned: bool, marked: bool
+        cls,
+        store: Store[Any],
+        policy: ProxyPolicy,
+        depth: int,
+        landing: Landing | None = None,
+        *,
+        homing: bool = False,
     ) -> Self:
         """The terms for ``store``."""
         reaches = Capability.CROSS_PROCESS in store.capabilities
         confined = None if reaches else (os.getpid(), type(store.connector).__name__)
-        return cls(store.reference, policy, depth, owned, marked, confined)
+        return cls(store.reference, policy, depth, landing, homing, confined)
 
-    def applied(self, result: Any) -> Any:
-        """``result`` with what goes by store replaced."""
-        made: list[Proxy[Any]] = []
-        given = replace(result, self.depth, partial(self._visit, made))
-        return Marked(given, made) if made and self.marked else given
+    def applied(self, result: Any, made: list[Proxy[Any]]) -> Any:
+        """``result`` with what goes by store replaced, by proxies that are added to ``made``."""
+        if self.depth:
+            return replace(result, self.depth, partial(self._visit, made))
+        return self._visit(made, result)
+
+    def reported(self, given: Any, made: list[Proxy[Any]], depth: int) -> Any:
+        """What to send of a result.
+
+        Args:
+            given: What `applied` gave.
+            made: The proxies that it made, which are in there.
+            depth: How far down.
+        """
+        if not made or self.landing is None:
+            return given
+        marked = Marked(given, made, depth)
+        return Homing(marked, self.landing) if self.homing else marked
 
     def _visit(self, made: list[Proxy[Any]], value: Any) -> Any:
         if isinstance(value, Proxy):
@@ -73,7 +86,11 @@ class Terms(NamedTuple):
         store = get_or_create_store(self.reference, register=False)
         proxy: Proxy[Any] = store.proxy(value, populate_target=False, inline=False)
         # What is owned goes when its owner goes, whatever tasks it was given to meanwhile.
-        return lend(store, get_key(proxy), like=proxy) if self.owned else proxy
+        return lend(store, get_key(proxy), like=proxy) if self._is_owned else proxy
+
+    @property
+    def _is_owned(self) -> bool:
+        return self.landing is not None and self.landing.owned
 
 
 class Call:
@@ -94,17 +111,24 @@ class Call:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The result of the function, or what stands for it."""
         terms = _opened(self.terms)
+        made: list[Proxy[Any]] = []
+        given = terms.applied(self._result(args, kwargs, terms.depth), made)
+        return terms.reported(given, made, terms.depth)
+
+    def _result(self, args: tuple[Any, ...], kwargs: dict[str, Any], depth: int) -> Any:
+        if not (depth or kwargs or any(isinstance(each, _FROM_TASKS) for each in args)):
+            # Most tasks get nothing by store, and pay no more for it than this.
+            return self.function(*args)
         lent: list[weakref.ref[Proxy[Any]]] = []
         arrived = partial(_arrived, lent)
-        given = [replace(each, terms.depth, arrived) for each in args]
+        given = [replace(each, depth, arrived) for each in args]
         for name, each in kwargs.items():
-            kwargs[name] = replace(each, terms.depth, arrived)
+            kwargs[name] = replace(each, depth, arrived)
         result = self.function(*given, **kwargs)
-        if lent:
-            given.clear()
-            kwargs.clear()
-            settle(lent)
-        return terms.applied(result)
+        given.clear()
+        kwargs.clear()
+        settle(lent)
+        return result
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.function, self.terms)
@@ -132,10 +156,13 @@ class ManyCalls(Call):
 
     def __call__(self, calls: list[tuple[Any, ...]]) -> Any:
         """The results, in order."""
-        results = [super(ManyCalls, self).__call__(*args) for args in calls]
-        made = [proxy for each in results if type(each) is Marked for proxy in each.made]
-        plain = [each.result if type(each) is Marked else each for each in results]
-        return Marked(plain, made) if made else plain
+        terms = _opened(self.terms)
+        made: list[Proxy[Any]] = []
+        given = [terms.applied(self._result(args, {}, terms.depth), made) for args in calls]
+        return terms.reported(given, made, terms.depth + 1)
+
+
+_FROM_TASKS = (Proxy, Marked)
 
 
 def _arrived(lent: list[weakref.ref[Proxy[Any]]], value: Any) -> Any:
@@ -159,7 +186,9 @@ def _opened(terms: bytes) -> Terms:
 
 def unreachable(connector: str) -> CapabilityError:
     """What to raise where tasks run in other processes, and ``connector`` does not."""
-    return CapabilityError("A store for tasks in other processes", connector, Capability.CROSS_PROCESS.value)
+    return CapabilityError(
+        "A store for tasks in other processes", connector, Capability.CROSS_PROCESS.value
+    )
 
 
 def proxied(
@@ -177,12 +206,12 @@ def proxied(
         should_proxy: Asked of each result, there.
         depth: How far to look into lists, tuples and dicts for what goes by store.
     """
-    terms = Terms.of(store, should_proxy, depth, owned=False, marked=False)
+    terms = Terms.of(store, should_proxy, depth)
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
-            result: T = terms.applied(function(*args, **kwargs))
+            result: T = terms.applied(function(*args, **kwargs), [])
             return result
 
         return call

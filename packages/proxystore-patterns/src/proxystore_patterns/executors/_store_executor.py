@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import threading
 import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 from proxystore.abc import Capability
 from proxystore.store import Store
+from proxystore_patterns.errors import ExecutorShutDownError
 from proxystore_patterns.executors._arguments import Arguments
 from proxystore_patterns.executors._calls import Call, ManyCalls, Terms, unreachable
-from proxystore_patterns.executors._futures import Landing, TaskFuture
+from proxystore_patterns.executors._futures import TaskFuture
 from proxystore_patterns.executors._policy import ProxyNever, ProxyPolicy
+from proxystore_patterns.executors._results import Landing, User
 
 __all__ = ["StoreExecutor"]
 
 T = TypeVar("T")
-
-
-class _User:
-    """Of the store: an executor that is not shut, a task that runs, or a result."""
-
-    __slots__ = ("__weakref__",)
 
 
 # Any in this module: arguments and results of tasks, executors of other libraries.
@@ -80,12 +78,17 @@ class StoreExecutor(Executor):
         self.executor, self.store = executor, store
         self.should_proxy = ProxyNever() if should_proxy is None else should_proxy
         self.depth, self.ownership, self.close_store = depth, ownership, close_store
-        if isinstance(executor, ProcessPoolExecutor):
-            if Capability.CROSS_PROCESS not in store.capabilities:
-                raise unreachable(type(store.connector).__name__)
-        terms = Terms.of(store, self.should_proxy, depth, owned=ownership, marked=True)
+        confined = Capability.CROSS_PROCESS not in store.capabilities
+        if confined and isinstance(executor, ProcessPoolExecutor):
+            raise unreachable(type(store.connector).__name__)
+        user = User()
+        self._landing = Landing(ownership, user.number)
+        self._user: User | None = user
+        self._is_shut = False
+        # It unpickles results here and once.
+        self._homing = isinstance(executor, ProcessPoolExecutor)
+        terms = Terms.of(store, self.should_proxy, depth, self._landing, homing=self._homing)
         self._terms = pickle.dumps(terms)
-        self._landing: Landing | None = Landing(depth, ownership, _User())
 
     # Not typed by the function's signature: some arguments become proxies.
     def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
@@ -94,16 +97,12 @@ class StoreExecutor(Executor):
         Raises:
             SerializationError: An argument that goes by store cannot be serialized.
             MediumFullError: The store has no room. Nothing was submitted.
+            ExecutorShutDownError: This was shut down.
         """
-
-        landing = self._landing
-        if landing is None:
-            # It was shut down with this, and says so in words that its users know.
-            refused: Future[T] = self.executor.submit(function, *args, **kwargs)
-            return refused
-        arguments = Arguments(self.store, self.should_proxy, self.depth)
+        self._check_running()
+        arguments = self._arguments()
         given, named = arguments.all(args), arguments.named(kwargs)
-        return self._start(Call(function, self._terms), given, named, arguments, landing)
+        return self._start(Call(function, self._terms), given, named, arguments)
 
     def map(
         self,
@@ -124,19 +123,19 @@ class StoreExecutor(Executor):
         Raises:
             TimeoutError: Raised by the iterator, after ``timeout``.
             ValueError: ``chunksize`` is below 1.
+            ExecutorShutDownError: This was shut down.
         """
         if chunksize < 1:
             raise ValueError(f"A task makes 1 call or more. Got chunksize={chunksize}.")
-        landing = self._landing
-        if chunksize == 1 or landing is None:
+        self._check_running()
+        if chunksize == 1:
             return super().map(fn, *iterables, timeout=timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
-        call, landing = ManyCalls(fn, self._terms), landing._replace(depth=self.depth + 1)
+        call = ManyCalls(fn, self._terms)
 
         def start(chunk: list[tuple[Any, ...]]) -> Future[Any]:
-            arguments = Arguments(self.store, self.should_proxy, self.depth)
-            given = [[*map(arguments.all, chunk)]]
-            return self._start(call, given, {}, arguments, landing)
+            arguments = self._arguments()
+            return self._start(call, [[*map(arguments.all, chunk)]], {}, arguments)
 
         calls = zip(*iterables, strict=False)
         chunks = iter(lambda: list(itertools.islice(calls, chunksize)), [])
@@ -150,6 +149,15 @@ class StoreExecutor(Executor):
                 one of the executor's threads, if no result keeps it open.
             cancel_futures: Do not begin what has not begun.
         """
+        self._is_shut = True
+        if self._homing and not wait:
+            # Its tasks use the store, and their futures do not tell.
+            shut = partial(self._shut, wait=True, cancel_futures=cancel_futures)
+            threading.Thread(target=shut, name="proxystore-shutdown").start()
+        else:
+            self._shut(wait=wait, cancel_futures=cancel_futures)
+
+    def _shut(self, *, wait: bool, cancel_futures: bool) -> None:
         if isinstance(self.executor, Executor):
             self._shut_executor(wait=wait, cancel_futures=cancel_futures)
         elif callable(getattr(self.executor, "close", None)):
@@ -159,9 +167,11 @@ class StoreExecutor(Executor):
                 f"A {type(self.executor).__qualname__} can neither shut down nor close: it "
                 f"is left as it is.",
                 RuntimeWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
-        self._leave_store()
+        if self.close_store and self._user is not None:
+            others, self._user = weakref.ref(self._user), None
+            _close_after(others(), self.store)
 
     def _shut_executor(self, *, wait: bool, cancel_futures: bool) -> None:
         # Some engines cannot cancel, and their shutdown() does not know the word.
@@ -170,34 +180,37 @@ class StoreExecutor(Executor):
         else:
             self.executor.shutdown(wait=wait)
 
+    def _arguments(self) -> Arguments:
+        return Arguments(self.store, self.should_proxy, self.depth, takes_futures=not self._homing)
+
     def _start(
         self,
         call: Call,
         given: list[Any],
         named: dict[str, Any],
         arguments: Arguments,
-        landing: Landing,
     ) -> Future[Any]:
         try:
             future: Future[Any] = self.executor.submit(call, *given, **named)
         except BaseException:
             arguments.end()
             raise
-        return TaskFuture(future, arguments.end, landing)
+        if self._homing and arguments.are_plain:
+            # Another future around it would cost more than all the rest.
+            return future
+        return TaskFuture(future, arguments.end, self._landing, self._user)
 
-    def _leave_store(self) -> None:
-        """Close the store when its last user is gone."""
-        landing, self._landing = self._landing, None
-        if landing is None or not self.close_store:
-            return
-        others = weakref.ref(landing.user)
-        del landing
-        user = others()
-        if user is None:
-            self.store.close()
-        else:
-            # Also at the exit of the interpreter.
-            weakref.finalize(user, self.store.close)
+    def _check_running(self) -> None:
+        if self._is_shut:
+            raise ExecutorShutDownError("this StoreExecutor")
+
+
+def _close_after(user: User | None, store: Store[Any]) -> None:
+    """Close ``store`` when ``user`` is gone, or at the exit of the interpreter."""
+    if user is None:
+        store.close()
+    else:
+        weakref.finalize(user, store.close)
 
 
 def _results(futures: list[Future[Any]], deadline: float | None) -> Iterator[Any]:

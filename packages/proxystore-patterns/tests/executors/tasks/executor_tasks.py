@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,12 @@ def total(*arrays):
 
 def stamp(_):
     return str(uuid.uuid4())
+
+
+def ones_after(file, n):
+    while not file.exists():
+        time.sleep(0.01)
+    return np.ones(n)
 
 
 def ones_by_store(reference, n):
