@@ -11,7 +11,9 @@ from __future__ import annotations
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 
+from engines import Engine
 from processes import MeasuringProcess
 from report import Row
 from samples import Estimate, median_of, ratio_of
@@ -28,14 +30,13 @@ _ROUNDS = dict.fromkeys(_SIZES, 12) | {"100 MB": 5, "1 GB": 2}
 _PER_ROUND = dict.fromkeys(_SIZES, 25) | {"1 MB": 10, "100 MB": 2, "1 GB": 1}
 _OLDER = {"1 KB": 4.0, "1 MB": 8.0, "100 MB": 15.0}
 _LITTLE_PRIVATE = 0.02
-_TASK_SIZES = {"1 KB": 1_000, "1 MB": 1_000_000, "10 MB": 10_000_000}
 _N_TASKS = 200
 _ROUNDS_OF_TASKS = 3
-_ENGINES: tuple[tuple[str, str, dict[str, float]], ...] = (
-    ("pool", "a process pool", {"1 KB": 1 / 1.2, "1 MB": 1.5, "10 MB": 15.0}),
-    ("dask", "Dask", {}),
-    ("parsl", "Parsl", {}),
-)
+_ENGINES: dict[str, dict[str, float]] = {
+    "pool": {"1 KB": 1 / 1.2, "1 MB": 1.5, "10 MB": 15.0},
+    "dask": {},
+    "parsl": {},
+}
 
 
 def measure(peer: str) -> Iterator[Row]:
@@ -56,8 +57,8 @@ def measure(peer: str) -> Iterator[Row]:
         yield from _of_memcpy(ours)
         yield from _private(ours)
     yield from _other_ways(peer)
-    for engine, name, targets in _ENGINES:
-        yield from _tasks(engine, name, targets)
+    for kind, wanted in _ENGINES.items():
+        yield from _tasks(kind, wanted)
 
 
 def _started(python: str, medium: str, options: str = "{}") -> MeasuringProcess:
@@ -168,33 +169,12 @@ def _other_ways(peer: str) -> Iterator[Row]:
             yield _compared(carrying, older, "1.1.0 file, carried in its proxy", "1 KB", None)
 
 
-def _tasks(engine: str, name: str, targets: dict[str, float]) -> Iterator[Row]:
-    with MeasuringProcess(sys.executable, "tasks.py", engine) as process:
-        for label in _TASK_SIZES:
-            yield _by_proxy(process, f"{name} by proxy", label, targets.get(label))
-        yield _by_proxy(process, f"{name} by a proxy that carries it", "1 KB", None, "carried")
-
-
-def _by_proxy(
-    process: MeasuringProcess, name: str, label: str, wanted: float | None, by: str = "proxy"
-) -> Row:
-    by_value: list[float] = []
-    by_proxy: list[float] = []
-    for number in range(_ROUNDS_OF_TASKS + 1):
-        for series, how in ((by_value, "value"), (by_proxy, by)):
-            took = process.ask(nbytes=_TASK_SIZES[label], n=_N_TASKS, by=how)
-            if number:
-                series.append(took * 1e3)
-    ratio = ratio_of(by_value, by_proxy)
-    return Row(
-        f"{_N_TASKS} tasks of {name}, beside by value, {label}",
-        "ms",
-        median_of(by_proxy),
-        median_of(by_value),
-        ratio,
-        wanted=None if wanted is None else f">= {wanted:.2g}x",
-        met=None if wanted is None else ratio.median >= wanted,
-    )
+def _tasks(kind: str, wanted: dict[str, float]) -> Iterator[Row]:
+    with Engine.started(kind) as engine:
+        row = partial(engine.beside_value, n_tasks=_N_TASKS, n_rounds=_ROUNDS_OF_TASKS)
+        for label in ("1 KB", "1 MB", "10 MB"):
+            yield row("proxy", "by proxy", label, wanted=wanted.get(label))
+        yield row("carried", "by a proxy that carries it", "1 KB", wanted=None)
 
 
 def _one(value: float) -> Estimate:

@@ -1,6 +1,7 @@
-"""Measures tasks that do nothing, with an argument by value, by proxy, or carried in its proxy.
+"""Measures tasks that do nothing much, given to an engine with their arguments in several ways.
 
-The argument says what runs them, with two processes each: ``pool``, ``dask`` or ``parsl``.
+By value, by proxy, by a proxy that carries them, or by value to a `StoreExecutor`. The argument
+says which engine, with two processes each: ``pool``, ``dask`` or ``parsl``.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,8 +25,16 @@ import numpy as np
 
 _N_PROCESSES = 2
 _CARRIED_NBYTES = 16_384
+_MIN_NBYTES = 100_000
 
-Submit = Callable[[Callable[[Any], float], Any], "Future[float]"]
+
+class Engine(NamedTuple):
+    """Two executors of one engine, which may be the same."""
+
+    plain: Any
+    """As the engine has it."""
+    under_store: Any
+    """As advised for a `StoreExecutor`."""
 
 
 def touch(argument: Any) -> float:
@@ -33,16 +43,18 @@ def touch(argument: Any) -> float:
 
 
 @contextmanager
-def pool() -> Iterator[Submit]:
+def pool() -> Iterator[Engine]:
     """The process pool of the standard library."""
     with ProcessPoolExecutor(_N_PROCESSES) as executor:
-        yield executor.submit
+        yield Engine(executor, executor)
 
 
 @contextmanager
-def dask() -> Iterator[Submit]:
+def dask() -> Iterator[Engine]:
     """A cluster of Dask on this node."""
     import distributed
+
+    from proxystore_patterns.executors.dask import DaskExecutor
 
     # Arguments by value are what is measured, not what Dask advises.
     warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
@@ -58,11 +70,11 @@ def dask() -> Iterator[Submit]:
         distributed.Client(cluster) as client,
     ):
         # Equal tasks are different ones: Dask would run just one of them.
-        yield lambda task, argument: client.submit(task, argument, pure=False)
+        yield Engine(client.get_executor(pure=False), DaskExecutor(client))
 
 
 @contextmanager
-def parsl() -> Iterator[Submit]:
+def parsl() -> Iterator[Engine]:
     """Parsl's executor of processes."""
     from parsl.concurrent import ParslPoolExecutor
     from parsl.config import Config
@@ -82,23 +94,20 @@ def parsl() -> Iterator[Submit]:
         # Its processes stay, as those of the others do.
         config = Config([executor], run_dir=folder, strategy="none", initialize_logging=False)
         with ParslPoolExecutor(config) as submitting:
-            yield submitting.submit
+            yield Engine(submitting, submitting)
 
 
 ENGINES = {"pool": pool, "dask": dask, "parsl": parsl}
 
 
-def seconds(submit: Submit, store: Any, request: dict[str, Any]) -> float:
-    """Of so many tasks, each with an argument of its own; by value without a store."""
-    array = np.random.default_rng(0).random(max(1, request["nbytes"] // 8))
+def seconds(executor: Any, argument_of: Callable[[Any], Any], nbytes: int, n: int) -> float:
+    """Of ``n`` tasks, each with an argument of its own."""
+    array = np.random.default_rng(0).random(max(1, nbytes // 8))
     start = time.perf_counter()
-    futures = []
-    for _ in range(request["n"]):
-        argument = store.proxy(array, evict=True) if store else array
-        futures.append(submit(touch, argument))
+    futures = [executor.submit(touch, argument_of(array)) for _ in range(n)]
     results = [future.result() for future in futures]
     elapsed = time.perf_counter() - start
-    if results != [array[-1]] * len(results):
+    if results != [array[-1]] * n:
         raise RuntimeError("A task saw other data than it was given.")
     return elapsed
 
@@ -106,16 +115,25 @@ def seconds(submit: Submit, store: Any, request: dict[str, Any]) -> float:
 def main() -> None:
     """Serve the driver on standard input."""
     from proxystore.store import Store
+    from proxystore_patterns.executors import ProxySize, StoreExecutor
 
     with (
-        ENGINES[sys.argv[1]]() as submit,
+        ENGINES[sys.argv[1]]() as engine,
         Store("bench") as stored,
         Store("carried", inline_nbytes=_CARRIED_NBYTES) as carried,
     ):
-        stores = {"value": None, "proxy": stored, "carried": carried}
+        by_store = StoreExecutor(
+            engine.under_store, stored, ProxySize(_MIN_NBYTES), close_store=False
+        )
+        ways: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+            "value": (engine.plain, lambda array: array),
+            "proxy": (engine.plain, partial(stored.proxy, evict=True)),
+            "carried": (engine.plain, partial(carried.proxy, evict=True)),
+            "executor": (by_store, lambda array: array),
+        }
         for line in sys.stdin:
             request = json.loads(line)
-            print(json.dumps(seconds(submit, stores[request["by"]], request)), flush=True)
+            print(json.dumps(seconds(*ways[request.pop("by")], **request)), flush=True)
 
 
 if __name__ == "__main__":

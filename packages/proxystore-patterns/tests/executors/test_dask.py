@@ -1,15 +1,29 @@
 """Dask: programs unedited with `use_store`, and its executor under `StoreExecutor`."""
 
 import gc
+import operator
 import threading
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from executor_tasks import LARGE, die, fail, identity, increase, is_proxy, total
+from executor_tasks import (
+    LARGE,
+    die,
+    fail,
+    identity,
+    increase,
+    is_proxy,
+    ones_after,
+    stamp,
+    total,
+)
 
 from proxystore.errors import CapabilityError
 from proxystore.store import Store
+from proxystore_patterns.errors import ExecutorShutDownError
 from proxystore_patterns.executors import ProxySize, StoreExecutor
+from proxystore_patterns.futures import future
 from proxystore_patterns.ownership import OwnedProxy
 
 distributed = pytest.importorskip("distributed", reason="needs the extra dask")
@@ -25,7 +39,7 @@ def store():
 
 
 @pytest.fixture(scope="module")
-def client(store):
+def cluster(store):
     engine.use_store(store, min_nbytes=10_000, grace=0.2)
     try:
         with (
@@ -36,11 +50,16 @@ def client(store):
                 dashboard_address=None,
                 memory_limit=0,
             ) as cluster,
-            distributed.Client(cluster) as client,
         ):
-            yield client
+            yield cluster
     finally:
         engine.stop_using_store()
+
+
+@pytest.fixture(scope="module")
+def client(cluster):
+    with distributed.Client(cluster) as client:
+        yield client
 
 
 @pytest.fixture
@@ -124,12 +143,12 @@ def test_a_store_of_one_process_is_refused():
             engine.use_store(local)
 
 
-class TestExecutor:
-    @pytest.fixture
-    def executor(self, client, store):
-        return StoreExecutor(
-            client.get_executor(pure=False), store, ProxySize(10_000), close_store=False
-        )
+class TestUnderStoreExecutor:
+    @pytest.fixture(params=["ours", "Dask's"])
+    def executor(self, request, client, store):
+        ours = request.param == "ours"
+        plain = engine.DaskExecutor(client) if ours else client.get_executor(pure=False)
+        return StoreExecutor(plain, store, ProxySize(10_000), close_store=False)
 
     def test_arguments_and_results_go_by_store(self, executor, is_empty):
         assert executor.submit(is_proxy, np.ones(LARGE), 1).result() == [True, False]
@@ -159,3 +178,93 @@ def test_killed_workers_leave_no_arguments(client, store, is_empty):
         executor.submit(die, np.ones(LARGE)).result(60)
     assert executor.submit(identity, np.ones(LARGE)).result(60).sum() == LARGE
     assert is_empty()
+
+
+class TestExecutor:
+    @pytest.fixture
+    def executor(self, client):
+        with engine.DaskExecutor(client, retries=0) as executor:
+            yield executor
+
+    def test_many_calls_give_each_its_result(self, executor):
+        assert [*executor.map(operator.mul, range(300), [2] * 300)] == [*range(0, 600, 2)]
+
+    def test_calls_of_many_threads_are_sent(self, executor):
+        with ThreadPoolExecutor(8) as threads:
+            tasks = [*threads.map(lambda n: executor.submit(abs, -n), range(200))]
+        assert [task.result(60) for task in tasks] == [*range(200)]
+
+    def test_equal_calls_are_different_tasks(self, executor):
+        assert len({executor.submit(stamp, 1).result() for _ in range(3)}) == 3
+
+    def test_errors_are_those_of_their_calls(self, executor):
+        tasks = [executor.submit(fail if n % 2 else identity, n) for n in range(20)]
+        for n, task in enumerate(tasks):
+            if n % 2:
+                with pytest.raises(ValueError, match="a task that fails"):
+                    task.result(60)
+            else:
+                assert task.result(60) == n
+
+    def test_what_cannot_be_pickled_is_refused(self, executor):
+        with pytest.raises(TypeError, match="pickle"):
+            executor.submit(identity, threading.Lock())
+
+    def test_a_result_that_cannot_be_sent_is_an_error_of_its_task(self, executor):
+        tasks = [executor.submit(threading.Lock), executor.submit(abs, -1)]
+        with pytest.raises(TypeError):
+            tasks[0].result(60)
+        assert tasks[1].result(60) == 1
+
+    def test_futures_of_dask_are_given_as_their_results(self, executor, client):
+        made = client.submit(np.ones, LARGE, pure=False)
+        assert executor.submit(total, made).result(60) == LARGE
+
+    def test_large_arguments_and_named_ones_are_given(self, executor):
+        assert executor.submit(total, np.ones(1_000_000), np.ones(2)).result(60) == 1_000_002
+        assert executor.submit(int, "11", base=2).result(60) == 3
+
+    def test_proxies_of_results_to_come_are_given_unresolved(self, executor, store):
+        coming = future(store)
+        task = executor.submit(sum, coming.proxy(timeout=5))
+        coming.set_result([1, 2, 3])
+        assert task.result(60) == 6
+
+    def test_nothing_waits_for_what_a_closed_client_refused(self, client, cluster):
+        with distributed.Client(cluster, set_as_default=False) as closed:
+            executor = engine.DaskExecutor(closed)
+        for argument in (1, np.ones(LARGE)):
+            with pytest.raises(Exception, match=r"[Cc]lose"):
+                executor.submit(identity, argument).result(10)
+        executor.shutdown()
+
+    def test_tasks_that_were_cancelled_are_told_so(self, executor, tmp_path):
+        begin = tmp_path / "begin"
+        running = [executor.submit(ones_after, begin, 1) for _ in range(2)]
+        tasks = [executor.submit(abs, -1) for _ in range(3)]
+        assert tasks[0].cancel()
+        begin.touch()
+        assert [task.result(60) for task in tasks[1:]] == [1, 1]
+        with pytest.raises(CancelledError):
+            tasks[0].result(60)
+        assert [task.result(60).sum() for task in running] == [1, 1]
+
+    def test_killed_workers_fail_their_tasks(self, executor, client):
+        with pytest.raises(distributed.KilledWorker):
+            executor.submit(die, 1).result(60)
+        assert executor.submit(abs, -1).result(60) == 1
+
+    def test_shutdown_waits_or_cancels_and_refuses_more(self, client, tmp_path):
+        executor = engine.DaskExecutor(client)
+        begin = tmp_path / "begin"
+        tasks = [executor.submit(ones_after, begin, 1) for _ in range(3)]
+        executor.shutdown(wait=False, cancel_futures=True)
+        assert all(task.cancelled() for task in tasks)
+        begin.touch()
+        with pytest.raises(ExecutorShutDownError, match="this DaskExecutor"):
+            executor.submit(abs, -1)
+        executor = engine.DaskExecutor(client)
+        task = executor.submit(abs, -1)
+        executor.shutdown()
+        assert task.done()
+        assert client.submit(abs, -2).result() == 2

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from executor_tasks import LARGE, fail, increase, is_proxy, total
 
-from proxystore.errors import ClosedError
+from proxystore_patterns.errors import ExecutorShutDownError
 from proxystore_patterns.executors import ProxySize, StoreExecutor
 from proxystore_patterns.ownership import OwnedProxy
 
@@ -68,5 +68,5 @@ def test_nothing_is_submitted_after_shutdown(plain):
     task = plain.submit(total, 1)
     plain.shutdown(cancel_futures=False)
     assert task.done()
-    with pytest.raises(ClosedError):
+    with pytest.raises(ExecutorShutDownError):
         plain.submit(total, 1)

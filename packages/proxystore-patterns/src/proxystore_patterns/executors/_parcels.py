@@ -14,7 +14,7 @@ from proxystore.store import Store
 from proxystore_patterns.executors._frames import Route
 from proxystore_patterns.executors._policy import approximate_nbytes
 
-__all__ = ["Parcel", "ParcelPickler", "keep_parcels", "open_parcels"]
+__all__ = ["Parcel", "ParcelPickler", "ProxyPickler", "keep_parcels", "open_parcels"]
 
 _roles: set[str] = set()
 
@@ -49,7 +49,15 @@ class Parcel:
         return _received, (self._route, self._key)
 
 
-class ParcelPickler(cloudpickle.Pickler):  # type: ignore[misc]
+class ProxyPickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles proxies without resolving them, which ``cloudpickle`` does."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        """As of `pickle.Pickler`."""
+        return NotImplemented if issubclass(type(obj), Proxy) else super().reducer_override(obj)
+
+
+class ParcelPickler(ProxyPickler):
     """Pickles, with parcels in place of large arrays, tables, tensors and the like.
 
     Text, bytes and containers are pickled as they are.

@@ -19,10 +19,11 @@ from distributed.utils import has_keyword
 
 from proxystore.payload import BytesLike
 from proxystore.store import Store
+from proxystore_patterns.executors._dask_executor import DaskExecutor
 from proxystore_patterns.executors._frames import Route, Slip
 from proxystore_patterns.executors._parcels import ParcelPickler, keep_parcels, open_parcels
 
-__all__ = ["dask_setup", "stop_using_store", "use_store"]
+__all__ = ["DaskExecutor", "dask_setup", "stop_using_store", "use_store"]
 
 # Any in this module: objects of every type, headers and configuration of Dask.
 _Message: TypeAlias = tuple[dict[str, Any], Sequence[BytesLike]]

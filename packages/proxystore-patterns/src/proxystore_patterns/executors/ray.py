@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import ray
 
-from proxystore.errors import ClosedError
+from proxystore_patterns.executors._engine_executor import EngineExecutor
 
 __all__ = ["RayExecutor"]
 
@@ -18,33 +16,31 @@ T = TypeVar("T")
 
 
 # Any in this module: arguments of every type, options and references of Ray.
-class RayExecutor(Executor):
+class RayExecutor(EngineExecutor):
     """Runs each call as a task of Ray. Thread safe.
 
     Arguments that are ``ObjectRef`` are given to tasks as what they refer to, as Ray does.
     Begun once submitted, as Ray does not say when it begins one: ``cancel()`` of a
-    future is too late. Ray itself is left running when this shuts down.
+    future is too late; futures of what ``shutdown(cancel_futures=True)`` stopped raise
+    ``ray.exceptions.TaskCancelledError``.
 
     Args:
         options: For all tasks, as for ``ray.remote``, such as ``num_cpus``.
     """
 
     def __init__(self, **options: Any) -> None:
+        super().__init__()
         remote = ray.remote(**options) if options else ray.remote
         self._run = remote(_called)
-        self._pending: dict[Future[Any], Any] = {}
-        self._lock = threading.Lock()
-        self._is_shut = False
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """As `Executor.submit`. Starts Ray here if it is not running.
 
         Raises:
-            ClosedError: This was shut down.
+            ExecutorShutDownError: This was shut down.
         """
         with self._lock:
-            if self._is_shut:
-                raise ClosedError("This RayExecutor")
+            self._check_running()
             reference = self._run.remote(fn, *args, **kwargs)
             future: Future[T] = reference.future()
             self._pending[future] = reference
@@ -52,26 +48,8 @@ class RayExecutor(Executor):
         future.add_done_callback(self._forget)
         return future
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the base class has it
-        """As `Executor.shutdown`.
-
-        Args:
-            wait: Return when all tasks have ended.
-            cancel_futures: Have Ray cancel those that have not begun; their futures raise
-                ``ray.exceptions.TaskCancelledError``.
-        """
-        with self._lock:
-            self._is_shut = True
-            pending = dict(self._pending)
-        if cancel_futures:
-            for reference in pending.values():
-                ray.cancel(reference)
-        if wait:
-            concurrent.futures.wait(pending)
-
-    def _forget(self, future: Future[Any]) -> None:
-        with self._lock:
-            self._pending.pop(future, None)
+    def _cancel(self, _: Future[Any], reference: Any) -> None:
+        ray.cancel(reference)
 
 
 def _called(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
