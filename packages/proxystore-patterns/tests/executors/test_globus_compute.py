@@ -1,12 +1,7 @@
 """Globus Compute: `StoreExecutor` over the engines of an endpoint, without the web service.
 
-The tasks go through the SDK's serialization, the endpoint's messages, its worker function and
-its limit on payloads, in a pool of threads and in one of processes. What is left out is the
-service between the two.
+What of it is real says `globus_endpoint.Endpoint`, and each test's id.
 """
-
-import uuid
-from concurrent.futures import Executor, Future
 
 import numpy as np
 import pytest
@@ -22,49 +17,15 @@ pytestmark = pytest.mark.slow
 TOO_LARGE = 2_000_000
 
 
-class Endpoint(Executor):
-    """Does what the SDK's ``Executor`` and the service do, with an engine in this process."""
+@pytest.fixture(
+    scope="module",
+    params=["ThreadPoolEngine", "ProcessPoolEngine"],
+    ids=lambda engine: f"real-SDK-and-{engine}-no-web-service",
+)
+def endpoint(request):
+    from globus_endpoint import Endpoint
 
-    def __init__(self, engine):
-        from globus_compute_sdk.serialize import ComputeSerializer
-
-        self.engine, self.serializer, self.largest = engine, ComputeSerializer(), 0
-
-    def submit(self, fn, /, *args, **kwargs):
-        from globus_compute_common import messagepack
-        from globus_compute_common.messagepack.message_types import Task
-        from globus_compute_endpoint.engines.base import GCFuture
-
-        parts = [self.serializer.serialize(each) for each in (fn, args, kwargs)]
-        packed = self.serializer.pack_buffers(parts)
-        self.largest = max(self.largest, len(packed))
-        task = GCFuture(gc_task_id=uuid.uuid4())
-        message = messagepack.pack(Task(task_id=task.gc_task_id, task_buffer=packed))
-        self.engine.submit(task, message, {})
-        future = Future()
-
-        def land(task):
-            result = messagepack.unpack(task.result())
-            if result.error_details:
-                future.set_exception(RuntimeError(result.data))
-            else:
-                self.largest = max(self.largest, len(result.data))
-                future.set_result(self.serializer.deserialize(result.data))
-
-        task.add_done_callback(land)
-        return future
-
-    def shutdown(self, wait=True, *, cancel_futures=False):
-        self.engine.shutdown(block=wait)
-
-
-@pytest.fixture(scope="module", params=["ThreadPoolEngine", "ProcessPoolEngine"])
-def endpoint(request, tmp_path_factory):
-    from globus_compute_endpoint import engines
-
-    engine = getattr(engines, request.param)(max_workers=1)
-    engine.start(endpoint_id=uuid.uuid4(), run_dir=str(tmp_path_factory.mktemp("endpoint")))
-    with Endpoint(engine) as endpoint:
+    with Endpoint(request.param) as endpoint:
         yield endpoint
 
 

@@ -12,16 +12,19 @@ import pickle
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-import dask.config
-import distributed
-from distributed.protocol.serialize import families, register_serialization_family
-from distributed.utils import has_keyword
-
 from proxystore.payload import BytesLike
 from proxystore.store import Store
-from proxystore_patterns.executors._dask_executor import DaskExecutor
+from proxystore_patterns.executors._extra import importing
 from proxystore_patterns.executors._frames import Route, Slip
-from proxystore_patterns.executors._parcels import ParcelPickler, keep_parcels, open_parcels
+
+with importing("dask"):
+    import dask.config
+    import distributed
+    from distributed.protocol.serialize import families, register_serialization_family
+    from distributed.utils import has_keyword
+
+    from proxystore_patterns.executors._dask_executor import DaskExecutor
+    from proxystore_patterns.executors._parcels import ParcelPickler, keep_parcels, open_parcels
 
 __all__ = ["DaskExecutor", "dask_setup", "stop_using_store", "use_store"]
 

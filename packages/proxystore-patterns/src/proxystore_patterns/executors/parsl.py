@@ -8,17 +8,19 @@ import pickle
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-# It has no types.
-import dill  # type: ignore[import-untyped]
-from parsl.dataflow.memoization import id_for_memo
-from parsl.serialize import facade
-from parsl.serialize.base import SerializerBase
-
 from proxystore.payload import BytesLike, as_buffers
 from proxystore.proxy import Proxy, extract
 from proxystore.serialize import serialize
 from proxystore.store import Store
+from proxystore_patterns.executors._extra import importing
 from proxystore_patterns.executors._frames import Route
+
+with importing("parsl"):
+    # It has no types.
+    import dill  # type: ignore[import-untyped]
+    from parsl.dataflow.memoization import id_for_memo
+    from parsl.serialize import facade
+    from parsl.serialize.base import SerializerBase
 
 __all__ = ["StoreSerializer", "memoize_by_content", "stop_using_store", "use_store"]
 

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-import ray
-
 from proxystore_patterns.executors._engine_executor import EngineExecutor
+from proxystore_patterns.executors._extra import importing
+
+with importing("ray"):
+    import ray
 
 __all__ = ["RayExecutor"]
 
