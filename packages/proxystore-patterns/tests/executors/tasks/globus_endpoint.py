@@ -1,5 +1,6 @@
 """An endpoint of Globus Compute without the web service: all else of it is the real thing."""
 
+import os
 import tempfile
 import uuid
 from concurrent.futures import Executor, Future
@@ -21,7 +22,8 @@ class Endpoint(Executor):
 
     def __init__(self, kind="ThreadPoolEngine"):
         self.engine = getattr(engines, kind)(max_workers=1)
-        self.folder = tempfile.TemporaryDirectory()
+        # Where threads run tasks, the engine moves the whole process.
+        self.before, self.folder = os.getcwd(), tempfile.TemporaryDirectory()
         self.engine.start(endpoint_id=uuid.uuid4(), run_dir=self.folder.name)
         self.serializer, self.largest = ComputeSerializer(), 0
 
@@ -47,4 +49,5 @@ class Endpoint(Executor):
 
     def shutdown(self, wait=True, *, cancel_futures=False):
         self.engine.shutdown(block=wait)
+        os.chdir(self.before)
         self.folder.cleanup()
