@@ -46,7 +46,8 @@ def run(program, folder):
     done = subprocess.run(
         [sys.executable, "-I", file.name],
         cwd=folder,
-        env={**os.environ, "PATH": path},
+        # They write to the home of who runs them.
+        env={**os.environ, "PATH": path, "HOME": str(folder)},
         capture_output=True,
         text=True,
         timeout=100,
