@@ -26,16 +26,10 @@ def _tracked() -> list[PurePosixPath]:
 
 def _misplaced(paths: list[PurePosixPath]) -> list[str]:
     tops = {path.parts[0] for path in paths}
-    wrong = [
-        f"{top}: only {', '.join(sorted(TOP))} and dotfiles belong at the top level"
-        for top in sorted(tops - TOP)
-        if not top.startswith(".")
-    ]
-    wrong += [
-        f"{path}: a name that says nothing of what is in it"
-        for path in paths
-        if path.suffix == ".py" and VAGUE & {path.stem, *path.parts}
-    ]
+    wrong = [f"{top}: only {', '.join(sorted(TOP))} and dotfiles belong at the top level"
+             for top in sorted(tops - TOP) if not top.startswith(".")]
+    wrong += [f"{path}: a name that says nothing of what is in it"
+              for path in paths if path.suffix == ".py" and VAGUE & {path.stem, *path.parts}]
     return wrong
 
 

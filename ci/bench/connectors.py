@@ -55,7 +55,9 @@ def _redis(peer: str) -> Iterator[Row]:
         place = {"hostname": "127.0.0.1", "port": port}
         ours = Side("redis", sys.executable, "redis", place)
         older = Side("1.1.0", peer, "redis", place)
-        raw = Side("raw sockets", sys.executable, "raw-redis", {"host": "127.0.0.1", "port": port})
+        raw = Side(
+            "raw sockets", sys.executable, "raw-redis", {"host": "127.0.0.1", "port": port}
+        )
         targets = {"1 KB": 3.0, "1 MB": 5.0, "100 MB": 2.0}
         yield from _compared(ours, (older, targets), (raw, dict.fromkeys(_SIZES, 1 / 1.5)))
         yield from _memory(ours)

@@ -88,6 +88,8 @@ class Older(Ours):
         return self._consumer.next_object()
 
 
+
+
 _SIDES = {"plain": Plain, "ours": Ours, "older": Older}
 
 
