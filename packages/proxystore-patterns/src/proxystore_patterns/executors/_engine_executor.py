@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
+from abc import ABC, abstractmethod
 from concurrent.futures import Executor, Future
 from typing import Any
 
@@ -13,7 +14,7 @@ __all__ = ["EngineExecutor"]
 
 
 # Any in this module: results of every type, what engines call their tasks by.
-class EngineExecutor(Executor):
+class EngineExecutor(Executor, ABC):
     """Knows which of its tasks have not ended. Thread safe."""
 
     def __init__(self) -> None:
@@ -37,8 +38,9 @@ class EngineExecutor(Executor):
         if wait:
             concurrent.futures.wait(pending)
 
+    @abstractmethod
     def _cancel(self, future: Future[Any], task: Any) -> None:
-        raise NotImplementedError
+        """Cancel a task that has not ended."""
 
     def _check_running(self) -> None:
         if self._is_shut:
