@@ -55,8 +55,6 @@ class ExtraNotInstalledError(PatternsError, ImportError):
         extra: Of this distribution, which has it.
     """
 
-    _facts = ("asked", "missing", "extra")
-
     def __init__(self, asked: str, missing: str, extra: str) -> None:
         self.asked, self.missing, self.extra = asked, missing, extra
         super().__init__(
@@ -442,8 +440,6 @@ class ForbiddenStoreError(StreamError, PermissionError):
 
 class ExecutorShutDownError(PatternsError, RuntimeError):
     """A task was given to an executor after that was shut down."""
-
-    _facts = ("what",)
 
     def __init__(self, what: str) -> None:
         self.what = what
