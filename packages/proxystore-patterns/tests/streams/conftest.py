@@ -18,7 +18,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from proxystore_patterns.streams import Publisher, Subscriber
+from proxystore.store import Store
+from proxystore_patterns.streams import Publisher, StreamConsumer, Subscriber
+from proxystore_patterns.streams.brokers.queue import QueuePublisher, QueueSubscriber
 from proxystore_patterns.testing import Broker
 
 # How quickly examples come is no claim, on a busy machine.
@@ -120,6 +122,29 @@ def start_redis(
         yield start
 
 
+@pytest.fixture
+def store() -> Iterator[Store[Any]]:
+    with Store("streams") as made:
+        yield made
+
+
+@pytest.fixture
+def topic_queue() -> queue.Queue[bytes]:
+    return queue.Queue()
+
+
+@pytest.fixture
+def publisher(topic_queue: queue.Queue[bytes]) -> QueuePublisher:
+    """Of the topic ``t``."""
+    return QueuePublisher({"t": topic_queue})
+
+
+@pytest.fixture
+def consumer(topic_queue: queue.Queue[bytes]) -> StreamConsumer[Any]:
+    """Of the topic ``t``."""
+    return StreamConsumer(QueueSubscriber(topic_queue), timeout=5)
+
+
 class QueueBroker(Broker):
     """Queues of this process, or of `ProcessQueue`, made as topics are used."""
 
@@ -134,13 +159,9 @@ class QueueBroker(Broker):
         return topic
 
     def make_publisher(self) -> Publisher:
-        from proxystore_patterns.streams.brokers.queue import QueuePublisher
-
         return QueuePublisher(self._queues)
 
     def make_subscriber(self, topic: str) -> Subscriber:
-        from proxystore_patterns.streams.brokers.queue import QueueSubscriber
-
         return QueueSubscriber(self._queues[topic])
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,6 @@ from proxystore_patterns.errors import (
     TopicClosedError,
 )
 from proxystore_patterns.streams import (
-    Message,
     NewObjectEvent,
     NullFilter,
     SamplingFilter,
@@ -35,31 +33,8 @@ from proxystore_patterns.streams import (
     event_to_bytes,
 )
 from proxystore_patterns.streams.brokers.queue import QueuePublisher, QueueSubscriber
-from proxystore_patterns.testing import Broker
 
 BIG = 200_000
-
-
-@pytest.fixture
-def store() -> Iterator[Store[Any]]:
-    with Store("streams") as made:
-        yield made
-
-
-@pytest.fixture
-def topic_queue() -> queue.Queue[bytes]:
-    return queue.Queue()
-
-
-@pytest.fixture
-def publisher(topic_queue: queue.Queue[bytes]) -> QueuePublisher:
-    return QueuePublisher({"t": topic_queue})
-
-
-@pytest.fixture
-def consumer(topic_queue: queue.Queue[bytes]) -> StreamConsumer[Any]:
-    return StreamConsumer(QueueSubscriber(topic_queue), timeout=5)
-
 
 
 def test_large_objects_come_as_proxies_and_small_ones_as_themselves(
@@ -424,58 +399,3 @@ def test_objects_of_a_batch_that_could_not_be_sent_are_evicted(store: Store[Any]
     with pytest.raises(StreamTimeoutError):
         producer.send("t", np.zeros(BIG))
     assert [False] == [store.exists(key) for key in kept]
-
-
-def test_in_a_group_an_object_is_there_until_its_use_is_acknowledged(
-    store: Store[Any], group_broker: Broker
-) -> None:
-    topic = group_broker.topic()
-    with StreamProducer[Any](group_broker.make_publisher(), default_store=store) as producer:
-        producer.send(topic, np.arange(BIG))
-    dying = StreamConsumer[Any](group_broker.make_subscriber(topic), timeout=5)
-    assert dying.next_object().size == BIG
-    dying.close()
-    survivor = StreamConsumer[Any](group_broker.make_subscriber(topic), timeout=5)
-    assert [BIG] == [array.size for array in survivor.iter_objects()]
-    survivor.close()
-    late = StreamConsumer[Any](group_broker.make_subscriber(topic), timeout=5)
-    assert [] == list(late)
-    late.close()
-
-
-def test_a_poison_object_of_a_group_ends_among_the_dead_letters(group_broker: Broker) -> None:
-    topic = group_broker.topic()
-    publisher = group_broker.publisher()
-    publisher.begin(topic, "p")
-    poison = event_to_bytes(NewObjectEvent(topic, b"no object", {}, "p", 0))
-    publisher.send_message(topic, poison)
-    publisher.send_message(topic, event_to_bytes(NewObjectEvent(topic, serialize(1), {}, "p", 1)))
-    publisher.end(topic, "p")
-    consumer = StreamConsumer[Any](group_broker.make_subscriber(topic), timeout=5)
-    iterator, found, poisoned = consumer.iter_objects(), [], 0
-    while True:
-        try:
-            found.append(next(iterator))
-        except SerializationError:
-            poisoned += 1
-        except StopIteration:
-            break
-    assert [1] == found
-    assert poisoned == 2
-    dead: Message = group_broker.dead_letters(topic).next_message(5)
-    assert poison == dead.data
-    consumer.close()
-
-
-def test_a_consumer_replays_from_an_offset(stream_broker: Broker) -> None:
-    topic = stream_broker.topic()
-    with StreamProducer[Any](stream_broker.make_publisher()) as producer:
-        for number in range(5):
-            producer.send(topic, number)
-    consumer = StreamConsumer[Any](stream_broker.make_subscriber(topic), timeout=5)
-    places = [(consumer.next(), consumer.offset) for _ in range(5)]
-    assert [] == list(consumer)
-    assert places[2][1] is not None
-    consumer.seek(places[2][1])
-    assert [2, 3, 4] == list(consumer)
-    consumer.close()
