@@ -26,6 +26,7 @@ __all__ = [
     "NoResultError",
     "PatternsError",
     "ProducerDiedError",
+    "ProducerFailedError",
     "ProducerRaisedError",
     "ProducersLostError",
     "ReferenceCopyError",
@@ -332,6 +333,27 @@ class ProducersLostError(StreamError, ConnectionError):
         super().__init__(
             f"The stream of topic {topic!r} will not end by itself: {found}. What was sent "
             f"before was delivered; start the producers again, or take this as the end."
+        )
+
+
+class ProducerFailedError(StreamError, RuntimeError):
+    """A producer of a topic was closed because something in it raised.
+
+    Told once for each that fails. What it had sent was delivered before.
+
+    Args:
+        topic: What it sent to.
+        found: What was raised, as text.
+    """
+
+    _facts = ("topic", "found")
+
+    def __init__(self, topic: str, found: str) -> None:
+        self.topic, self.found = topic, found
+        super().__init__(
+            f"A producer of topic {topic!r} failed: {found}. What it sent before was delivered, "
+            f"and what its other producers send will be; ask for the next object to go on, or "
+            f"start the producer again."
         )
 
 

@@ -23,6 +23,7 @@ from proxystore_patterns.streams._events import (
     Metadata,
     NewObjectEvent,
     NewObjectKeyEvent,
+    ProducerFailedEvent,
     bytes_to_event,
     event_to_bytes,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "NewObjectEvent",
     "NewObjectKeyEvent",
     "NullFilter",
+    "ProducerFailedEvent",
     "Publisher",
     "Replaying",
     "SamplingFilter",

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
-from proxystore_patterns.errors import BadEventError, StreamCapabilityError
+from proxystore_patterns.errors import (
+    BadEventError,
+    ProducerFailedError,
+    StreamCapabilityError,
+)
 from proxystore_patterns.streams._contract import Acknowledging, Message, Subscriber
 from proxystore_patterns.streams._events import (
     EndOfStreamEvent,
     EventBatch,
     ObjectEvent,
+    ProducerFailedEvent,
     bytes_to_event,
 )
 
@@ -31,7 +37,7 @@ class Deliveries:
         # isinstance of a protocol takes 5 us.
         self._acknowledging = subscriber if isinstance(subscriber, Acknowledging) else None
         self._subscriber = subscriber
-        self._events: deque[ObjectEvent] = deque()
+        self._events: deque[ObjectEvent | ProducerFailedEvent] = deque()
         self._message: Message | None = None
         self._seen: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._taken: list[tuple[str, int]] = []
@@ -47,6 +53,7 @@ class Deliveries:
 
         Raises:
             BadEventError: The message is none of ours; it was rejected.
+            ProducerFailedError: An event says so. It counts as used, as others do.
         """
         while True:
             while not self._events:
@@ -57,6 +64,8 @@ class Deliveries:
             if event.producer and name in self._seen:
                 continue
             self._remember(name)
+            if isinstance(event, ProducerFailedEvent):
+                raise ProducerFailedError(event.topic, event.found)
             return event
 
     def acknowledge(self) -> None:
@@ -65,8 +74,9 @@ class Deliveries:
         after, self._after, self._taken = self._after, [], []
         if message is not None and self._acknowledging is not None:
             self._acknowledging.acknowledge(message)
-        for call in after:
-            call()
+        with ExitStack() as calls:
+            for call in after:
+                calls.callback(call)
 
     def after_use(self, call: Callable[[], None]) -> None:
         """Call it once the message is acknowledged; at once where nothing is delivered again."""
@@ -115,7 +125,7 @@ class Deliveries:
             self._seen.popitem(last=False)
 
 
-def _objects(message: bytes) -> Sequence[ObjectEvent]:
+def _objects(message: bytes) -> Sequence[ObjectEvent | ProducerFailedEvent]:
     event = bytes_to_event(message)
     if isinstance(event, EndOfStreamEvent):
         raise BadEventError("it is an end of stream, which brokers keep to themselves")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -26,7 +26,10 @@ __all__ = [
     "NewObjectEvent",
     "NewObjectKeyEvent",
     "ObjectEvent",
+    "ProducerFailedEvent",
+    "batch_to_bytes",
     "bytes_to_event",
+    "check_topic",
     "event_to_bytes",
     "is_end",
 ]
@@ -39,7 +42,7 @@ _MAGIC, _VERSION = b"PsEv", 1
 _HEADER = struct.Struct("<4sBBHHIQQ")
 _CHECKSUM = struct.Struct("<I")
 _HEAD_AT = _HEADER.size + _CHECKSUM.size
-_END, _BATCH, _OBJECT, _KEY = range(1, 5)
+_END, _BATCH, _OBJECT, _KEY, _FAILED = range(1, 6)
 _END_BEGINS = _MAGIC + bytes([_VERSION, _END])
 
 
@@ -49,6 +52,17 @@ class EndOfStreamEvent:
 
     topic: str
     producer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerFailedEvent:
+    """A producer was closed because something in it raised, and will end the topic next."""
+
+    topic: str
+    found: str
+    """What was raised, as text."""
+    producer: str = ""
+    sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +104,7 @@ class EventBatch:
     events: Sequence[ObjectEvent]
 
 
-Event: TypeAlias = EndOfStreamEvent | NewObjectEvent | NewObjectKeyEvent | EventBatch
+Event: TypeAlias = EndOfStreamEvent | ProducerFailedEvent | ObjectEvent | EventBatch
 
 
 def event_to_bytes(event: Event) -> bytes:
@@ -100,6 +114,22 @@ def event_to_bytes(event: Event) -> bytes:
         EventEncodingError: Metadata, key or store hold something that is not plain.
     """
     return b"".join(_pieces(event))
+
+
+def batch_to_bytes(topic: str, messages: Sequence[bytes]) -> bytes:
+    """The message of an `EventBatch` whose events are ``messages``."""
+    return b"".join(_frame(_BATCH, topic, "", len(messages), b"", messages))
+
+
+def check_topic(topic: object) -> None:
+    """Return if events can name ``topic``.
+
+    Raises:
+        EventEncodingError: They cannot.
+    """
+    if not isinstance(topic, str):
+        raise EventEncodingError("an event", f"a topic of type {type(topic).__qualname__}")
+    _frame(_END, topic, "", 0, b"", ())
 
 
 def bytes_to_event(message: BytesLike) -> Event:
@@ -123,30 +153,32 @@ def is_end(message: BytesLike) -> bool:
 
 
 def _pieces(event: Event) -> list[BytesLike]:
-    if isinstance(event, NewObjectEvent):
-        plain = dump_plain(event.metadata, "an event") if event.metadata else b""
-        return _frame(_OBJECT, event, event.sequence, plain, as_buffers(event.obj))
-    if isinstance(event, NewObjectKeyEvent):
-        address, name, options = event.store
-        values = [event.metadata, event.key, (address, name, dict(options), event.evict)]
-        return _frame(_KEY, event, event.sequence, dump_plain(values, "an event"), ())
     if isinstance(event, EventBatch):
         pieces = [piece for each in event.events for piece in _pieces(each)]
-        return _frame(_BATCH, event, len(event.events), b"", pieces)
-    return _frame(_END, event, 0, b"", ())
+        return _frame(_BATCH, event.topic, "", len(event.events), b"", pieces)
+    if isinstance(event, EndOfStreamEvent):
+        return _frame(_END, event.topic, event.producer, 0, b"", ())
+    place = (event.topic, event.producer, event.sequence)
+    if isinstance(event, NewObjectEvent):
+        plain = dump_plain(event.metadata, "an event") if event.metadata else b""
+        return _frame(_OBJECT, *place, plain, as_buffers(event.obj))
+    if isinstance(event, ProducerFailedEvent):
+        return _frame(_FAILED, *place, dump_plain(event.found, "an event"), ())
+    address, name, options = event.store
+    values = [event.metadata, event.key, (address, name, dict(options), event.evict)]
+    return _frame(_KEY, *place, dump_plain(values, "an event"), ())
 
 
 def _frame(
-    kind: int, event: Event, number: int, plain: bytes, body: Iterable[BytesLike]
+    kind: int, topic: str, producer: str, number: int, plain: bytes, body: Sequence[BytesLike]
 ) -> list[BytesLike]:
     try:
-        topic = event.topic.encode()
-        producer = b"" if isinstance(event, EventBatch) else event.producer.encode()
-        sizes = (len(topic), len(producer), len(plain), sum(map(payload_nbytes, body)))
+        names = (topic.encode(), producer.encode())
+        sizes = (*map(len, names), len(plain), sum(map(payload_nbytes, body)))
         header = _HEADER.pack(_MAGIC, _VERSION, kind, *sizes, number)
     except (UnicodeEncodeError, struct.error) as exc:
         raise EventEncodingError("an event", "a topic that is too long, or no text") from exc
-    head = b"".join((topic, producer, plain))
+    head = b"".join((*names, plain))
     return [header, _CHECKSUM.pack(zlib.crc32(head, zlib.crc32(header))), head, *body]
 
 
@@ -167,7 +199,7 @@ def _parse(view: memoryview, *, nested: bool) -> tuple[Event, int]:
     if checksum != _CHECKSUM.unpack_from(view, _HEADER.size)[0]:
         raise BadEventError("its head was changed on the way")
     read = _READERS.get(kind)
-    if read is None or (nested and kind in {_BATCH, _END}):
+    if read is None or (nested and kind not in {_OBJECT, _KEY}):
         raise BadEventError(f"its kind is {kind}, which is none that can stand there")
     try:
         return read(_Head(head, sizes, number), view[body_at:end]), end
@@ -198,6 +230,11 @@ def _typed(value: Any, kind: type | tuple[type, ...]) -> Any:
 def _read_end(head: _Head, body: memoryview) -> EndOfStreamEvent:
     _nothing(body)
     return EndOfStreamEvent(head.topic, head.producer)
+
+
+def _read_failed(head: _Head, body: memoryview) -> ProducerFailedEvent:
+    _nothing(body)
+    return ProducerFailedEvent(head.topic, _typed(head.values, str), head.producer, head.number)
 
 
 def _read_object(head: _Head, body: memoryview) -> NewObjectEvent:
@@ -244,5 +281,6 @@ _READERS: Mapping[int, Callable[[_Head, memoryview], Event]] = {
     _END: _read_end,
     _OBJECT: _read_object,
     _KEY: _read_key,
+    _FAILED: _read_failed,
     _BATCH: _read_batch,
 }

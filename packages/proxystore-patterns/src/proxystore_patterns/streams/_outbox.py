@@ -1,4 +1,4 @@
-"""The events of one topic that a producer has made and not sent yet."""
+"""What a producer has made for one topic and not sent yet."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from proxystore_patterns.streams._bounds import checked_count, checked_seconds
 from proxystore_patterns.streams._credit import Stored
-from proxystore_patterns.streams._events import Metadata, ObjectEvent
+from proxystore_patterns.streams._events import Metadata
 
 __all__ = ["Batching", "Outbox", "Waiting"]
 
@@ -17,20 +18,15 @@ __all__ = ["Batching", "Outbox", "Waiting"]
 class Batching:
     """When a batch of events is full."""
 
-    count: int = 1
+    size: int = 1
     nbytes: int | None = None
     seconds: float | None = None
 
     def __post_init__(self) -> None:
-        bounds = {"size": self.count, "nbytes": self.nbytes, "seconds": self.seconds}
-        for name, bound in bounds.items():
-            if bound is not None and bound <= 0:
-                raise ValueError(f"batch_{name}={bound} was asked for: give more than 0.")
-
-    @property
-    def buffers(self) -> bool:
-        """Whether anything but the first event can be waited for."""
-        return self.count > 1
+        checked_count("batch_size", self.size)
+        if self.nbytes is not None:
+            checked_count("batch_nbytes", self.nbytes)
+        checked_seconds("batch_seconds", self.seconds, zero=False)
 
 
 @dataclass(slots=True)
@@ -52,14 +48,15 @@ class Outbox:
 
     def __init__(self, batching: Batching, flush: Callable[[], None]) -> None:
         self.lock = threading.RLock()
-        self.events: list[ObjectEvent] = []
+        self.messages: list[bytes] = []
+        """Events, as they are sent: what they were made of may change."""
         self.stored: list[Stored] = []
-        """What of `events` is in stores until its first use."""
+        """What of them is in stores."""
         self.waiting: list[Waiting] = []
         self.sequence = 0
         self.closed = False
         self.failure: Exception | None = None
-        """Of a flush in another thread, for the next caller."""
+        """The first of flushes in another thread, for the next caller."""
         self._batching, self._flush = batching, flush
         self._nbytes = 0
         self._timer: threading.Timer | None = None
@@ -72,7 +69,7 @@ class Outbox:
     def added(self, nbytes: int) -> bool:
         """Count what was just appended; whether the batch is full now."""
         self._nbytes += nbytes
-        full = len(self.events) + len(self.waiting) >= self._batching.count or (
+        full = len(self.messages) + len(self.waiting) >= self._batching.size or (
             self._batching.nbytes is not None and self._nbytes >= self._batching.nbytes
         )
         if not full and self._timer is None and self._batching.seconds is not None:
@@ -82,15 +79,27 @@ class Outbox:
             self._timer.start()
         return full
 
-    def emptied(self) -> None:
-        """Forget what was sent."""
-        self.events, self.stored, self.waiting, self._nbytes = [], [], [], 0
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def take_waiting(self) -> list[Waiting]:
+        """What is to be aggregated, which is not here any more, whatever becomes of it."""
+        taken, self.waiting = self.waiting, []
+        self._began_anew()
+        return taken
+
+    def take_messages(self) -> tuple[list[bytes], list[Stored]]:
+        """What is to be sent, which is not here any more, whatever becomes of it."""
+        taken = self.messages, self.stored
+        self.messages, self.stored = [], []
+        self._began_anew()
+        return taken
 
     def raise_failure(self) -> None:
         """Raise what a flush in another thread met, once."""
         failure, self.failure = self.failure, None
         if failure is not None:
             raise failure
+
+    def _began_anew(self) -> None:
+        self._nbytes = 0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

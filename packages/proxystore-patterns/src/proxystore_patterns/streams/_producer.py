@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 from uuid import uuid4
 
 from proxystore.abc import Key, Medium
-from proxystore.payload import Payload, as_bytes, payload_nbytes
+from proxystore.errors import ClosedError
+from proxystore.host.forks import remake_in_child
+from proxystore.payload import Payload, payload_nbytes
 from proxystore.serialize import serialize
 from proxystore.store import Store
-from proxystore_patterns.errors import (
-    EventEncodingError,
-    PatternsError,
-    TopicClosedError,
-)
+from proxystore_patterns.errors import EventEncodingError, TopicClosedError
+from proxystore_patterns.streams._bounds import checked_count, checked_seconds
 from proxystore_patterns.streams._contract import Publisher
 from proxystore_patterns.streams._credit import Credit, Stored
 from proxystore_patterns.streams._events import (
-    EventBatch,
     Metadata,
     NewObjectEvent,
     NewObjectKeyEvent,
-    ObjectEvent,
+    ProducerFailedEvent,
+    batch_to_bytes,
+    check_topic,
     event_to_bytes,
 )
 from proxystore_patterns.streams._filters import Filter, NullFilter
 from proxystore_patterns.streams._outbox import Batching, Outbox, Waiting
+from proxystore_patterns.streams._plain import dump_plain, load_plain
 
 __all__ = ["StreamProducer"]
 
@@ -37,15 +39,19 @@ T = TypeVar("T")
 
 _INLINE_NBYTES = 32 * 1024
 _UNCHECKED_NBYTES = 1024 * 1024
+_TOLD_CHARACTERS = 500
 
 
 class StreamProducer(Generic[T]):
     """Sends objects to topics: large ones go by store, small ones in their events.
 
     A topic ends for its consumers when its last producer has: call
-    `close_topics` or `close`, or leave the `with` block. Thread safe; objects
-    that one thread sends to a topic arrive in order, where the broker gives
-    all of them to one consumer.
+    `close_topics` or `close`, or leave the `with` block. If the block raises, what
+    was sent before arrives, and then a consumer of each of the topics (every one,
+    where the broker gives each event to all) is told by `ProducerFailedError`.
+    Thread safe; objects that one thread sends to a topic arrive in order, where the
+    broker gives all of them to one consumer. A forked child sends as a producer of
+    its own, if the publisher can be used there.
 
     Args:
         publisher: Where events go; closed by `close` unless told otherwise.
@@ -60,8 +66,8 @@ class StreamProducer(Generic[T]):
         filter_: Leaves out objects for whose metadata it says `True`.
         stores: The store of each topic. They stay the caller's.
         inline_nbytes: Objects of up to so many bytes travel in their events.
-        max_nbytes_in_flight: Bytes of objects in stores that were sent with
-            ``evict=True`` and not used yet; `send` waits for room. One that is
+        max_nbytes_in_flight: Bytes of objects in stores, sent with ``evict=True``,
+            that are not used yet; `send` of another waits for room. One that is
             larger by itself goes when nothing else is in flight.
         send_timeout: Most seconds that `send` waits for room; `None` waits for
             as long as consumers take.
@@ -70,7 +76,8 @@ class StreamProducer(Generic[T]):
             start at different times.
 
     Raises:
-        ValueError: A bound is zero or negative.
+        ValueError: A bound is zero, negative or not finite.
+        TypeError: A bound is no number.
         EventEncodingError: A store has a serializer of its own.
     """
 
@@ -90,17 +97,27 @@ class StreamProducer(Generic[T]):
         send_timeout: float | None = None,
         producers: int = 1,
     ) -> None:
-        self.id = uuid4().hex
-        """Tells this producer from all others."""
         self._publisher, self._aggregator = publisher, aggregator
         self._batching = Batching(batch_size, batch_nbytes, batch_seconds)
         self._default_store, self._stores = default_store, dict(stores or {})
         for store in self._all_stores():
             _check_plain(store)
         self._filter = filter_ or NullFilter()
-        self._inline_nbytes, self._producers = inline_nbytes, producers
-        self._credit = Credit(max_nbytes_in_flight, send_timeout)
-        self._credit_lock = threading.Lock()
+        self._inline_nbytes = checked_count("inline_nbytes", inline_nbytes, least=0)
+        self._producers = checked_count("producers", producers)
+        self._send_timeout = checked_seconds("send_timeout", send_timeout)
+        self._bound = max_nbytes_in_flight
+        if self._bound is not None:
+            checked_count("max_nbytes_in_flight", self._bound)
+        self._closed = False
+        self.remade_in_child()
+        remake_in_child(self)
+
+    def remade_in_child(self) -> None:
+        """Send as another producer, for consumers leave out a number that comes twice."""
+        self.id = uuid4().hex
+        """Tells this producer from all others."""
+        self._credit = Credit(self._bound, self._send_timeout)
         self._lock = threading.Lock()
         self._outboxes: dict[str, Outbox] = {}
 
@@ -124,16 +141,20 @@ class StreamProducer(Generic[T]):
 
         Raises:
             TopicClosedError: This producer has ended the topic.
+            ClosedError: This producer is closed.
             StreamFullError: There was no room in flight within ``send_timeout``.
             SerializationError: Nothing can serialize the object.
-            EventEncodingError: ``metadata`` is not plain.
+            EventEncodingError: ``metadata`` or ``topic`` is not plain.
             BrokerUnavailableError: The batch was not sent; its objects were evicted.
+
+        An error of a batch that went by time is raised by the next call for its
+        topic, once, which then does nothing else.
         """
-        metadata = dict(metadata or {})
+        metadata = _snapshot(metadata)
         outbox = self._outbox(topic)
         with outbox.lock:
             if outbox.closed:
-                raise TopicClosedError(topic)
+                raise ClosedError(type(self).__name__) if self._closed else TopicClosedError(topic)
             outbox.raise_failure()
             if self._filter(metadata):
                 return
@@ -160,21 +181,21 @@ class StreamProducer(Generic[T]):
             self._send_batch(topic, outbox)
 
     def close_topics(self, *topics: str) -> None:
-        """Send what waits, and end ``topics`` for this producer. Idempotent."""
-        for topic in topics:
-            outbox = self._outbox(topic)
-            with outbox.lock:
-                if outbox.closed:
-                    continue
-                outbox.raise_failure()
-                self._send_batch(topic, outbox)
-                self._publisher.end(topic, self.id)
-                outbox.closed = True
+        """Send what waits, and end ``topics`` for this producer, each of them. Idempotent.
+
+        Raises:
+            Exception: A batch could not be made or sent. Consumers of its topic are
+                told by `ProducerFailedError`, and the topic is ended.
+            BrokerUnavailableError: A topic could not be ended.
+        """
+        with ExitStack() as closing:
+            for topic in topics:
+                closing.callback(self._close_topic, topic, None)
 
     def close(
         self, *, topics: Iterable[str] = (), publisher: bool = True, stores: bool = False
     ) -> None:
-        """End every topic that this producer sent to. Idempotent.
+        """As `close_topics`, of every topic that this producer sent to. Idempotent.
 
         Args:
             topics: Others to end too.
@@ -182,14 +203,7 @@ class StreamProducer(Generic[T]):
             stores: Close the stores; consumers cannot use objects any more
                 that are in one which owns its medium.
         """
-        try:
-            self.close_topics(*{**self._outboxes, **dict.fromkeys(topics)})
-        finally:
-            if publisher:
-                self._publisher.close()
-            if stores:
-                for store in {id(s): s for s in self._all_stores()}.values():
-                    store.close()
+        self._close(topics, None, publisher=publisher, stores=stores)
 
     def __enter__(self) -> Self:
         return self
@@ -200,18 +214,63 @@ class StreamProducer(Generic[T]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        self._close((), exc, publisher=True, stores=False)
 
     def _all_stores(self) -> list[Store[Any]]:
         default = [] if self._default_store is None else [self._default_store]
         return [*self._stores.values(), *default]
 
+    def _close(
+        self,
+        topics: Iterable[str],
+        failure: BaseException | None,
+        *,
+        publisher: bool,
+        stores: bool,
+    ) -> None:
+        with self._lock:
+            open_topics = () if self._closed else {**self._outboxes, **dict.fromkeys(topics)}
+            self._closed = True
+        with ExitStack() as closing:
+            if stores:
+                for store in {id(s): s for s in self._all_stores()}.values():
+                    closing.callback(store.close)
+            if publisher:
+                closing.callback(self._publisher.close)
+            for topic in open_topics:
+                closing.callback(self._close_topic, topic, failure)
+
+    def _close_topic(self, topic: str, failure: BaseException | None) -> None:
+        outbox = self._opened(topic)
+        with outbox.lock:
+            if outbox.closed:
+                return
+            try:
+                outbox.raise_failure()
+                self._send_batch(topic, outbox)
+            except Exception as exc:
+                self._end(topic, outbox, exc)
+                raise
+            self._end(topic, outbox, failure)
+
+    def _end(self, topic: str, outbox: Outbox, failure: BaseException | None) -> None:
+        if failure is not None:
+            found = f"{type(failure).__name__}: {failure}"[:_TOLD_CHARACTERS]
+            said = ProducerFailedEvent(topic, found, self.id, outbox.next_sequence())
+            self._publisher.send_message(topic, event_to_bytes(said))
+        self._publisher.end(topic, self.id)
+        outbox.closed = True
+
     def _outbox(self, topic: str) -> Outbox:
         outbox = self._outboxes.get(topic)
-        if outbox is not None:
-            return outbox
+        if outbox is None and self._closed:
+            raise ClosedError(type(self).__name__)
+        return outbox or self._opened(topic)
+
+    def _opened(self, topic: str) -> Outbox:
         with self._lock:
             if topic not in self._outboxes:
+                check_topic(topic)
                 self._publisher.begin(topic, self.id, producers=self._producers)
                 made = Outbox(self._batching, partial(self._flush_due, topic))
                 self._outboxes[topic] = made
@@ -224,67 +283,76 @@ class StreamProducer(Generic[T]):
                 self._send_batch(topic, outbox)
             # Whatever it is, the thread that sends next is told of it.
             except Exception as exc:  # noqa: BLE001
-                outbox.failure = exc
+                outbox.failure = outbox.failure or exc
+
+    def _flush_idle(self) -> None:
+        """Send batches of objects that take room, and of which nobody was told."""
+        for topic, outbox in list(self._outboxes.items()):
+            # Whoever has the lock sends them, or comes to wait for room after he did.
+            if outbox.stored and outbox.lock.acquire(blocking=False):
+                try:
+                    self._flush_due(topic)
+                finally:
+                    outbox.lock.release()
 
     # Any in the rest of this class: objects of every type.
-    def _add(
-        self, topic: str, outbox: Outbox, obj: Any, metadata: Metadata, *, evict: bool
-    ) -> int:
+    def _add(self, topic: str, outbox: Outbox, obj: Any, metadata: Metadata, *, evict: bool) -> int:
         """Append the event of ``obj``; its bytes."""
         store = self._stores.get(topic, self._default_store)
         payload = _payload(obj, store)
         nbytes = payload_nbytes(payload)
-        if store is not None and nbytes > self._inline_nbytes:
-            key = self._put(topic, outbox, store, payload, evict=evict)
-            place = (store.plain_key(key), store.reference, evict)
-            event: ObjectEvent = NewObjectKeyEvent(
-                topic, *place, metadata, self.id, outbox.next_sequence()
-            )
-        else:
-            # Copied if it waits, for the caller may change the object.
-            inline = as_bytes(payload) if self._batching.buffers else payload
-            event = NewObjectEvent(topic, inline, metadata, self.id, outbox.next_sequence())
-        outbox.events.append(event)
+        if store is None or nbytes <= self._inline_nbytes:
+            number = outbox.next_sequence()
+            inline = NewObjectEvent(topic, payload, metadata, self.id, number)
+            outbox.messages.append(event_to_bytes(inline))
+            return nbytes
+        stored = self._put(topic, outbox, store, payload, evict=evict)
+        place = (store.plain_key(stored.key), store.reference, evict)
+        event = NewObjectKeyEvent(topic, *place, metadata, self.id, outbox.next_sequence())
+        outbox.stored.append(stored)
+        outbox.messages.append(event_to_bytes(event))
         return nbytes
 
     def _put(
         self, topic: str, outbox: Outbox, store: Store[Any], payload: Payload, *, evict: bool
-    ) -> Key:
+    ) -> Stored:
         nbytes = payload_nbytes(payload)
-        if not self._credit.has_room(nbytes):
+        if evict and not self._credit.take(nbytes):
             # Or it would wait for consumers to use what they were not told of.
-            self._send_events(topic, outbox)
-            with self._credit_lock:
-                self._credit.make_room(topic, nbytes)
-        key: Key = store.put(payload, serializer=_as_it_is)
-        if evict:
-            outbox.stored.append(Stored(store, key, nbytes))
-        return key
+            self._send_messages(topic, outbox)
+            self._credit.wait_for_room(topic, nbytes, self._flush_idle)
+        try:
+            key: Key = store.put(payload, serializer=_as_it_is)
+        except BaseException:
+            if evict:
+                self._credit.give_back(nbytes)
+            raise
+        return Stored(store, key, nbytes, evict)
 
     def _send_batch(self, topic: str, outbox: Outbox) -> None:
-        if outbox.waiting:
+        waiting = outbox.take_waiting()
+        if waiting:
             assert self._aggregator is not None
-            waiting, outbox.waiting = outbox.waiting, []
             united = {name: v for each in waiting for name, v in each.metadata.items()}
             obj = self._aggregator([each.obj for each in waiting])
             evict = any(each.evict for each in waiting)
             self._add(topic, outbox, obj, united, evict=evict)
-        self._send_events(topic, outbox)
+        self._send_messages(topic, outbox)
 
-    def _send_events(self, topic: str, outbox: Outbox) -> None:
-        events, stored = outbox.events, outbox.stored
-        outbox.emptied()
-        if not events:
+    def _send_messages(self, topic: str, outbox: Outbox) -> None:
+        messages, stored = outbox.take_messages()
+        if not messages:
             return
         try:
-            message = event_to_bytes(events[0] if len(events) == 1 else EventBatch(topic, events))
+            message = messages[0] if len(messages) == 1 else batch_to_bytes(topic, messages)
             self._publisher.send_message(topic, message)
-        except PatternsError:
-            for each in stored:
-                each.store.evict(each.key)
+        except Exception:
+            with ExitStack() as evicting:
+                for each in stored:
+                    evicting.callback(each.store.evict, each.key)
+            self._credit.give_back(sum(each.nbytes for each in stored if each.evict))
             raise
-        with self._credit_lock:
-            self._credit.add(stored)
+        self._credit.sent(stored)
 
 
 def _payload(obj: Any, store: Store[Any] | None) -> Payload:
@@ -292,6 +360,20 @@ def _payload(obj: Any, store: Store[Any] | None) -> Payload:
     in_memory = medium in {Medium.PROCESS, Medium.SHARED_MEMORY}
     # As the store would: a check of a large object costs as much as a copy there.
     return serialize(obj, checksum_below=_UNCHECKED_NBYTES if in_memory else None)
+
+
+# Any: whatever a caller gave.
+def _snapshot(metadata: Any) -> Metadata:
+    """A copy, which its sender cannot change, of what is known to be plain."""
+    if not metadata:
+        return {}
+    if not isinstance(metadata, Mapping):
+        kind = type(metadata).__qualname__
+        raise EventEncodingError("metadata", f"{kind} in place of a dict")
+    return {
+        name: load_plain(dump_plain(value, f"metadata {name!r}"))
+        for name, value in metadata.items()
+    }
 
 
 def _check_plain(store: Store[Any]) -> None:
