@@ -24,16 +24,18 @@ from proxystore_patterns.streams import (
     event_to_bytes,
 )
 
-ATOMS = st.none() | st.booleans() | st.integers() | st.text() | st.binary() | st.floats(
-    allow_nan=False
+ATOMS = (
+    st.none() | st.booleans() | st.integers() | st.text() | st.binary() | st.floats(allow_nan=False)
 )
 HASHABLE = st.none() | st.booleans() | st.integers() | st.text() | st.binary()
 PLAIN = st.recursive(
     ATOMS,
-    lambda inner: st.lists(inner, max_size=3)
-    | st.lists(inner, max_size=3).map(tuple)
-    | st.dictionaries(HASHABLE, inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["$b", "$t", "$d", "a"]), inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(HASHABLE, inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["$b", "$t", "$d", "a"]), inner, max_size=2)
+    ),
     max_leaves=8,
 )
 METADATA = st.dictionaries(st.text(), PLAIN, max_size=3)

@@ -100,9 +100,7 @@ def test_an_object_is_evicted_after_use_if_asked(
 def test_each_topic_has_its_store() -> None:
     queues: dict[str, Any] = {"a": queue.Queue(), "b": queue.Queue()}
     with Store("one") as one, Store("two") as two:
-        producer = StreamProducer[Any](
-            QueuePublisher(queues), stores={"a": one}, default_store=two
-        )
+        producer = StreamProducer[Any](QueuePublisher(queues), stores={"a": one}, default_store=two)
         for topic in queues:
             producer.send(topic, np.arange(BIG))
         for topic, store in (("a", one), ("b", two)):

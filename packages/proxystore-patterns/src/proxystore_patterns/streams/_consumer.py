@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from proxystore.errors import SerializationError
+from proxystore.errors import ClosedError, ProxyStoreError
 from proxystore.proxy import Proxy, ProxyOr
 from proxystore.serialize import deserialize
 from proxystore.store import Store, StoreFactory, get_or_create_store
@@ -21,6 +21,7 @@ from proxystore_patterns.errors import (
     StreamCapabilityError,
     StreamTimeoutError,
 )
+from proxystore_patterns.streams._bounds import checked_seconds
 from proxystore_patterns.streams._contract import Replaying, Subscriber
 from proxystore_patterns.streams._delivery import Deliveries
 from proxystore_patterns.streams._events import (
@@ -30,6 +31,7 @@ from proxystore_patterns.streams._events import (
     ObjectEvent,
 )
 from proxystore_patterns.streams._filters import Filter, NullFilter
+from proxystore_patterns.streams._iteration import AsyncCalls, Calls, Turns
 
 __all__ = ["StreamConsumer"]
 
@@ -37,7 +39,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _MISSING = object()
-# Of a wait in another thread, so that a cancelled task leaves it soon.
+# Of a wait in another thread, so that it ends soon after its task was cancelled.
 _SLICE = 0.25
 
 
@@ -50,8 +52,11 @@ class StreamConsumer(Generic[T]):
     when the next one is asked for, or `acknowledge` is called: where the broker
     has groups, another consumer gets what this one was using when it died, and
     `next_object` evicts an object once it was used (a proxy, when it is resolved).
-    What arrives twice is given once. An error about one event leaves the stream
-    usable: ask for the next one. Belongs to one thread, or event loop, at a time.
+    What arrives twice is given once. An error about one event leaves the stream and
+    its iterators usable: ask for the next one. Where the broker has groups, the event
+    is given back first, so it comes again, to any consumer, and after its tries goes to
+    the dead letters; elsewhere it is gone. A wait that is cancelled loses nothing: what
+    came for it is what the next call gives. Belongs to one thread, or event loop, at a time.
 
     What the stream carries is trusted as much as its broker and stores are: an
     event names the store of its object, and objects may be pickled. ``allow``
@@ -66,6 +71,10 @@ class StreamConsumer(Generic[T]):
         allow: Serializers that objects in events may use, such as
             `proxystore.serialize.SAFE_SERIALIZERS`; `None` allows each.
         stores: The only stores that events may name; `None` opens any.
+
+    Raises:
+        ValueError: ``timeout`` is negative or not finite.
+        TypeError: ``timeout`` is no number.
     """
 
     def __init__(
@@ -80,11 +89,17 @@ class StreamConsumer(Generic[T]):
         self._subscriber = subscriber
         self._delivery = Deliveries(subscriber)
         self._filter = filter_ or NullFilter()
-        self._timeout = timeout
+        self._timeout = checked_seconds("timeout", timeout)
         self._allow = None if allow is None else frozenset(allow)
         self._allowed = None if stores is None else tuple(stores)
         self._opened: dict[str, Store[Any]] = {}
-        self._thread: ThreadPoolExecutor | None = None
+        self._turns = Turns()
+        # For what is below: a cancelled call leaves a thread to its wait.
+        self._lock = threading.Lock()
+        self._closed = False
+        self._event: ObjectEvent | None = None
+        self._loaded: Any = _MISSING
+        self._error: Exception | None = None
 
     # --- One at a time --------------------------------------------------------
 
@@ -94,10 +109,13 @@ class StreamConsumer(Generic[T]):
         Raises:
             StopIteration: The last producer has ended.
             StreamTimeoutError: Nothing came within ``timeout``.
+            ProducerFailedError: A producer says so, last of all. The stream goes on
+                with others, if there are any.
             ProducersLostError: The producers that are left died.
             BadEventError: A message was none of ours. The stream goes on.
             SerializationError: The object in an event is damaged. It goes on.
             BrokerUnavailableError: The broker cannot be reached.
+            ClosedError: This consumer is closed.
         """
         found: ProxyOr[T] = self._stopping(self._proxy)
         return found
@@ -133,36 +151,39 @@ class StreamConsumer(Generic[T]):
 
     def iter_with_metadata(self) -> Iterator[tuple[Metadata, ProxyOr[T]]]:
         """Each metadata and `next`, until the stream ends."""
-        return _Calls(self.next_with_metadata)
+        return Calls(self.next_with_metadata)
 
     def iter_objects(self) -> Iterator[T]:
         """Each `next_object`. An error about one object does not end the iterator."""
-        return _Calls(self.next_object)
+        return Calls(self.next_object)
 
     def iter_objects_with_metadata(self) -> Iterator[tuple[Metadata, T]]:
         """Each metadata and `next_object`, until the stream ends."""
-        return _Calls(self.next_object_with_metadata)
+        return Calls(self.next_object_with_metadata)
 
     def iter_metadata(self) -> Iterator[Metadata]:
         """Each `next_metadata`, until the stream ends."""
-        return _Calls(self.next_metadata)
+        return Calls(self.next_metadata)
 
     def __aiter__(self) -> AsyncIterator[ProxyOr[T]]:
-        return self._async_calls(self._proxy)
+        return AsyncCalls(partial(self._anext, self._proxy))
 
     def aiter_objects(self) -> AsyncIterator[T]:
         """As `iter_objects`, waiting in a thread of this consumer's own."""
-        return self._async_calls(self._object)
+        return AsyncCalls(partial(self._anext, self._object))
 
     def aiter_with_metadata(self) -> AsyncIterator[tuple[Metadata, ProxyOr[T]]]:
         """As `iter_with_metadata`, waiting in a thread of this consumer's own."""
-        return self._async_calls(lambda event: (event.metadata, self._proxy(event)))
+        return AsyncCalls(partial(self._anext, lambda event: (event.metadata, self._proxy(event))))
 
     # --- Acknowledgement --------------------------------------------------------
 
     def acknowledge(self) -> None:
         """Say that the last event, and its batch, is used. Does nothing where brokers cannot."""
-        self._delivery.acknowledge()
+        with self._lock:
+            # What came for a cancelled call nobody has used.
+            if self._event is None:
+                self._delivery.acknowledge()
 
     def reject(self) -> None:
         """Give the last event, and its batch, back for another delivery or the dead letters.
@@ -170,7 +191,9 @@ class StreamConsumer(Generic[T]):
         Raises:
             StreamCapabilityError: The broker cannot.
         """
-        self._delivery.reject()
+        with self._lock:
+            self._delivery.reject()
+            self._gave()
 
     @property
     def offset(self) -> str | int | None:
@@ -183,11 +206,20 @@ class StreamConsumer(Generic[T]):
 
         Raises:
             StreamCapabilityError: The broker cannot.
+            ValueError: Its offsets have another form.
         """
         if not isinstance(self._subscriber, Replaying):
             raise StreamCapabilityError("seek()", type(self._subscriber).__name__, "replay")
-        self._subscriber.seek(offset)
-        self._delivery.forget()
+        with self._lock:
+            try:
+                self._subscriber.seek(offset)
+            except ProxyStoreError:
+                raise
+            except (ValueError, TypeError) as exc:
+                broker = type(self._subscriber).__name__
+                raise ValueError(f"offset is one that {broker} gave, not {offset!r}.") from exc
+            self._delivery.forget()
+            self._gave()
 
     # --- Closing ------------------------------------------------------------------
 
@@ -198,9 +230,8 @@ class StreamConsumer(Generic[T]):
             stores: Close the stores that events named.
             subscriber: Close the subscriber.
         """
-        if self._thread is not None:
-            self._thread.shutdown(wait=True)
-            self._thread = None
+        self._closed = True
+        self._turns.close()
         if subscriber:
             self._subscriber.close()
         if stores:
@@ -222,51 +253,105 @@ class StreamConsumer(Generic[T]):
 
     def _stopping(self, view: Callable[[ObjectEvent], R]) -> R:
         try:
-            return self._next(view, self._timeout)
+            with self._lock, self._giving():
+                return self._take(view, self._timeout)
         except EndOfStreamError as end:
             raise StopIteration from end
 
-    def _next(self, view: Callable[[ObjectEvent], R], timeout: float | None) -> R:
-        event = self._delivery.next_event(timeout)
-        while self._filter(event.metadata):
-            self._discard(event)
-            event = self._delivery.next_event(timeout)
+    async def _anext(self, view: Callable[[ObjectEvent], R]) -> R:
         try:
-            return view(event)
-        except (SerializationError, EventObjectMissingError, ForbiddenStoreError):
-            self._delivery.reject_if_possible()
-            raise
+            async with self._turns.mine():
+                with self._giving():
+                    return await self._awaited(view)
+        except EndOfStreamError as end:
+            raise StopAsyncIteration from end
 
-    async def _async_calls(self, view: Callable[[ObjectEvent], R]) -> AsyncIterator[R]:
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, "stream-consumer")
-        loop = asyncio.get_running_loop()
+    async def _awaited(self, view: Callable[[ObjectEvent], R]) -> R:
         waited = 0.0
         while True:
             left = _SLICE if self._timeout is None else min(_SLICE, self._timeout - waited)
             try:
-                found = await loop.run_in_executor(self._thread, self._next, view, left)
-            except EndOfStreamError:
-                return
+                return await self._turns.run(partial(self._take_locked, view, left))
             except StreamTimeoutError:
                 waited += left
                 if self._timeout is not None and waited >= self._timeout:
                     topic = self._subscriber.topic
                     raise StreamTimeoutError(topic, "event", self._timeout) from None
-                continue
-            waited = 0.0
-            yield found
+
+    @contextmanager
+    def _giving(self) -> Iterator[None]:
+        """At its end the caller has what `_take` gave, or raised, unless it was cancelled."""
+        try:
+            yield
+        except Exception:
+            self._gave()
+            raise
+        self._gave()
+
+    def _gave(self) -> None:
+        self._event = self._error = None
+        self._loaded = _MISSING
+
+    def _take_locked(self, view: Callable[[ObjectEvent], R], timeout: float | None) -> R:
+        with self._lock:
+            return self._take(view, timeout)
+
+    def _take(self, view: Callable[[ObjectEvent], R], timeout: float | None) -> R:
+        """What ``view`` makes of the next event, which it stays until it was given."""
+        if self._closed:
+            raise ClosedError(type(self).__name__)
+        if self._error is not None:
+            raise self._error
+        try:
+            event = self._event = self._event or self._passed(timeout)
+            return self._or_reject(lambda: view(event))
+        except StreamTimeoutError:
+            raise
+        except Exception as exc:
+            self._error = exc
+            raise
+
+    def _passed(self, timeout: float | None) -> ObjectEvent:
+        """The next event that the filter does not leave out."""
+        while True:
+            event = self._delivery.next_event(timeout)
+            if not self._or_reject(partial(self._left_out, event)):
+                return event
+
+    def _left_out(self, event: ObjectEvent) -> bool:
+        leave_out = self._filter(event.metadata)
+        if leave_out:
+            self._discard(event)
+        return leave_out
+
+    def _or_reject(self, use: Callable[[], R]) -> R:
+        """What ``use`` of an event gives; if it raises, the event is given back."""
+        try:
+            return use()
+        except StopIteration as exc:
+            self._delivery.reject_if_possible()
+            # As itself it would pass for the end of the stream.
+            raise RuntimeError("The filter, or an object as it was loaded, raised it.") from exc
+        except Exception:
+            self._delivery.reject_if_possible()
+            raise
 
     # Any in the rest of this class: objects of every type.
     def _proxy(self, event: ObjectEvent) -> Any:
-        if isinstance(event, NewObjectEvent):
-            return self._inline(event)
+        if isinstance(event, NewObjectEvent) or self._loaded is not _MISSING:
+            return self._object(event)
         store = self._store(event)
         return Proxy(StoreFactory(store.make_key(event.key), store, evict=event.evict))
 
     def _object(self, event: ObjectEvent) -> Any:
         if isinstance(event, NewObjectEvent):
-            return self._inline(event)
+            return deserialize(event.obj, allow=self._allow)
+        if self._loaded is _MISSING:
+            # Kept until it is given: it may not be in its store any more.
+            self._loaded = self._load(event)
+        return self._loaded
+
+    def _load(self, event: NewObjectKeyEvent) -> Any:
         store = self._store(event)
         key = store.make_key(event.key)
         found = store.get(key, default=_MISSING)
@@ -285,9 +370,6 @@ class StreamConsumer(Generic[T]):
             store = self._store(event)
             store.evict(store.make_key(event.key))
 
-    def _inline(self, event: NewObjectEvent) -> Any:
-        return deserialize(event.obj, allow=self._allow)
-
     def _store(self, event: NewObjectKeyEvent) -> Store[Any]:
         address = event.store.address
         name = address_key(address)
@@ -302,13 +384,3 @@ class StreamConsumer(Generic[T]):
                 raise ForbiddenStoreError(event.topic, str(address))
             self._opened[name] = store
         return store
-
-
-class _Calls(Iterator[R]):
-    """Calls a function until it raises `StopIteration`; after other errors it goes on."""
-
-    def __init__(self, call: Callable[[], R]) -> None:
-        self._call = call
-
-    def __next__(self) -> R:
-        return self._call()
