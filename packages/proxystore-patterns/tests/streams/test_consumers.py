@@ -222,6 +222,12 @@ def test_a_timeout_that_makes_no_sense_is_refused(timeout: Any) -> None:
         StreamConsumer[Any](QueueSubscriber(queue.Queue()), timeout=timeout)
 
 
+@pytest.mark.parametrize("wrong", [None, "t", QueuePublisher({})])
+def test_what_is_no_subscriber_is_refused(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"^subscriber is a Subscriber of a broker, not"):
+        StreamConsumer[Any](wrong)
+
+
 def test_a_timeout_of_nothing_takes_what_is_there(
     publisher: QueuePublisher, topic_queue: queue.Queue[bytes]
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from proxystore.errors import SerializationError
 from proxystore.serialize import serialize
@@ -73,4 +74,18 @@ def test_a_consumer_replays_from_an_offset(stream_broker: Broker) -> None:
     assert places[2][1] is not None
     consumer.seek(places[2][1])
     assert [2, 3, 4] == list(consumer)
+    consumer.close()
+
+
+@pytest.mark.parametrize("offset", ["abc", "1-2-3", "-5", "", None, 1.5])
+def test_an_offset_that_is_none_is_refused_and_the_stream_goes_on(
+    stream_broker: Broker, offset: Any
+) -> None:
+    topic = stream_broker.topic()
+    with StreamProducer[Any](stream_broker.make_publisher()) as producer:
+        producer.send(topic, 1)
+    consumer = StreamConsumer[Any](stream_broker.make_subscriber(topic), timeout=5)
+    with pytest.raises(ValueError, match=f"RedisStreamSubscriber gave, not {offset!r}"):
+        consumer.seek(offset)
+    assert [1] == list(consumer)
     consumer.close()

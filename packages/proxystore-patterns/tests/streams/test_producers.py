@@ -115,6 +115,12 @@ def test_an_option_that_makes_no_sense_is_refused_by_name(
         StreamProducer[Any](publisher, **{option: value})
 
 
+@pytest.mark.parametrize("wrong", [None, "t", QueueSubscriber(queue.Queue())])
+def test_what_is_no_publisher_is_refused(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"^publisher is a Publisher of a broker, not"):
+        StreamProducer[Any](wrong)
+
+
 def test_a_send_timeout_of_nothing_does_not_wait(
     store: Store[Any], publisher: QueuePublisher
 ) -> None:

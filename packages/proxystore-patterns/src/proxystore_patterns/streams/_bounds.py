@@ -6,7 +6,7 @@ import operator
 import threading
 from numbers import Real
 
-__all__ = ["checked_count", "checked_seconds"]
+__all__ = ["check_broker", "checked_count", "checked_seconds"]
 
 
 # object: whatever a caller gave.
@@ -43,6 +43,16 @@ def checked_seconds(name: str, value: object, *, zero: bool = True) -> float | N
     if not ((seconds > 0 or (zero and seconds == 0)) and seconds <= threading.TIMEOUT_MAX):
         raise ValueError(_message(name, wanted, value))
     return seconds
+
+
+def check_broker(name: str, value: object, kind: str, call: str) -> None:
+    """Return if ``value`` has ``call``. Not isinstance: of a protocol it asks for properties too.
+
+    Raises:
+        TypeError: It has not.
+    """
+    if not callable(getattr(value, call, None)):
+        raise TypeError(_message(name, f"a {kind} of a broker", value))
 
 
 def _message(name: str, wanted: str, value: object) -> str:

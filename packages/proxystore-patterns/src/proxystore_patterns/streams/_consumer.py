@@ -21,7 +21,7 @@ from proxystore_patterns.errors import (
     StreamCapabilityError,
     StreamTimeoutError,
 )
-from proxystore_patterns.streams._bounds import checked_seconds
+from proxystore_patterns.streams._bounds import check_broker, checked_seconds
 from proxystore_patterns.streams._contract import Replaying, Subscriber
 from proxystore_patterns.streams._delivery import Deliveries
 from proxystore_patterns.streams._events import (
@@ -74,7 +74,7 @@ class StreamConsumer(Generic[T]):
 
     Raises:
         ValueError: ``timeout`` is negative or not finite.
-        TypeError: ``timeout`` is no number.
+        TypeError: ``timeout`` is no number, or ``subscriber`` no subscriber.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class StreamConsumer(Generic[T]):
         allow: Iterable[str] | None = None,
         stores: Iterable[Store[Any]] | None = None,
     ) -> None:
+        check_broker("subscriber", subscriber, "Subscriber", "next_message")
         self._subscriber = subscriber
         self._delivery = Deliveries(subscriber)
         self._filter = filter_ or NullFilter()

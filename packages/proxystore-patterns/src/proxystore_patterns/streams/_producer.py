@@ -17,7 +17,7 @@ from proxystore.payload import Payload, payload_nbytes
 from proxystore.serialize import serialize
 from proxystore.store import Store
 from proxystore_patterns.errors import EventEncodingError, TopicClosedError
-from proxystore_patterns.streams._bounds import checked_count, checked_seconds
+from proxystore_patterns.streams._bounds import check_broker, checked_count, checked_seconds
 from proxystore_patterns.streams._contract import Publisher
 from proxystore_patterns.streams._credit import Credit, Stored
 from proxystore_patterns.streams._events import (
@@ -77,7 +77,7 @@ class StreamProducer(Generic[T]):
 
     Raises:
         ValueError: A bound is zero, negative or not finite.
-        TypeError: A bound is no number.
+        TypeError: A bound is no number, or ``publisher`` no publisher.
         EventEncodingError: A store has a serializer of its own.
     """
 
@@ -97,6 +97,7 @@ class StreamProducer(Generic[T]):
         send_timeout: float | None = None,
         producers: int = 1,
     ) -> None:
+        check_broker("publisher", publisher, "Publisher", "send_message")
         self._publisher, self._aggregator = publisher, aggregator
         self._batching = Batching(batch_size, batch_nbytes, batch_seconds)
         self._default_store, self._stores = default_store, dict(stores or {})
