@@ -354,11 +354,51 @@ def test_an_error_of_one_topic_is_not_told_to_who_sends_to_another(
         producer.flush_topic("a")
 
 
+def test_a_thread_that_comes_to_wait_for_room_holds_back_no_batch_that_takes_it(
+    store: Store[Any], queues: dict[str, Any]
+) -> None:
+    """Its lock is held when the other one looks for batches to send."""
+    there, go_on = threading.Event(), threading.Event()
+
+    def hold(metadata: dict[str, Any]) -> bool:
+        if metadata:
+            there.set()
+            assert go_on.wait(WITHIN)
+        return False
+
+    producer = StreamProducer[Any](
+        QueuePublisher(queues),
+        default_store=store,
+        filter_=hold,
+        batch_size=100,
+        max_nbytes_in_flight=2 * BIG,
+        send_timeout=WITHIN,
+    )
+    producer.send("b", b"x" * BIG)
+    held = {"metadata": {"hold": True}}
+    second = threading.Thread(target=producer.send, args=("b", b"x" * BIG), kwargs=held)
+    second.start()
+    assert there.wait(WITHIN)
+    first = threading.Thread(target=producer.send, args=("a", b"x" * BIG * 2))
+    first.start()
+    wait_until(producer._credit._turn.locked)
+    go_on.set()
+    consumer = StreamConsumer[Any](QueueSubscriber(queues["b"]), timeout=WITHIN)
+    assert len(consumer.next_object()) == BIG
+    first.join(WITHIN)
+    producer.flush_topic("a")
+    assert len(StreamConsumer[Any](QueueSubscriber(queues["a"])).next_object()) == BIG * 2
+    second.join(WITHIN)
+    assert not first.is_alive()
+    assert not second.is_alive()
+    producer.close()
+
+
 @pytest.mark.slow
 def test_what_a_forked_child_sends_is_not_taken_for_its_parents() -> None:
     between = ProcessQueue()
-    producer = StreamProducer[Any](QueuePublisher({"t": between}), producers=2, batch_size=2)
-    producer.send("t", "parent")
+    producer = StreamProducer[Any](QueuePublisher({"t": between}), producers=2)
+    producer.send("t", "before")
     child = os.fork()
     if child == 0:
         status = 1
@@ -371,9 +411,10 @@ def test_what_a_forked_child_sends_is_not_taken_for_its_parents() -> None:
         finally:
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
+    producer.send("t", "parent")
     producer.close()
     subscriber = QueueSubscriber(between)
     consumer = StreamConsumer[Any](subscriber, timeout=WITHIN)
-    assert ["child", "parent"] == sorted(consumer)
+    assert ["before", "child", "parent"] == sorted(consumer)
     with pytest.raises(EndOfStreamError):
         subscriber.next_message(WITHIN)
