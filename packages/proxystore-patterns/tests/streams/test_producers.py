@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
+import multiprocessing
 import queue
 import threading
 import time
@@ -376,10 +376,12 @@ def test_a_thread_that_comes_to_wait_for_room_holds_back_no_batch_that_takes_it(
     )
     producer.send("b", b"x" * BIG)
     held = {"metadata": {"hold": True}}
-    second = threading.Thread(target=producer.send, args=("b", b"x" * BIG), kwargs=held)
+    second = threading.Thread(
+        target=producer.send, args=("b", b"x" * BIG), kwargs=held, daemon=True
+    )
     second.start()
     assert there.wait(WITHIN)
-    first = threading.Thread(target=producer.send, args=("a", b"x" * BIG * 2))
+    first = threading.Thread(target=producer.send, args=("a", b"x" * BIG * 2), daemon=True)
     first.start()
     wait_until(producer._credit._turn.locked)
     go_on.set()
@@ -396,21 +398,19 @@ def test_a_thread_that_comes_to_wait_for_room_holds_back_no_batch_that_takes_it(
 
 @pytest.mark.slow
 def test_what_a_forked_child_sends_is_not_taken_for_its_parents() -> None:
-    between = ProcessQueue()
+    context = multiprocessing.get_context("fork")
+    between = ProcessQueue(context=context)
     producer = StreamProducer[Any](QueuePublisher({"t": between}), producers=2)
     producer.send("t", "before")
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            producer.send("t", "child")
-            producer.close()
-            between._queue.close()
-            between._queue.join_thread()
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitpid(child, 0)[1] == 0
+
+    def send() -> None:
+        producer.send("t", "child")
+        producer.close()
+
+    child = context.Process(target=send, daemon=True)
+    child.start()
+    child.join(WITHIN)
+    assert child.exitcode == 0
     producer.send("t", "parent")
     producer.close()
     subscriber = QueueSubscriber(between)
