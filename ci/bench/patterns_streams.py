@@ -18,23 +18,33 @@ _PER_ROUND = {"10 KB": 50, "1 MB": 10, "10 MB": 3, "100 MB": 1}
 _WANTED = {"10 KB": 0.95, "10 MB": 7.0, "100 MB": 7.0}
 
 
+_CARRIERS = {"list": "Redis list", "channel": "Redis pub/sub"}
+
+
 def measure(peer: str) -> Iterator[Row]:
     """Yield a row a size and other side: from `send` until the other process uses the object."""
+    with redis_server() as port:
+        for carrier in _CARRIERS:
+            yield from _measure_by(carrier, str(port), peer)
+
+
+def _measure_by(carrier: str, port: str, peer: str) -> Iterator[Row]:
     sides = {"ours": sys.executable, "plain": sys.executable, "older": peer}
-    with redis_server() as port, ExitStack() as stack:
+    with ExitStack() as stack:
         processes = {
             side: stack.enter_context(
-                MeasuringProcess(python, "streams.py", side, str(port), f"t-{side}")
+                MeasuringProcess(python, "streams.py", side, carrier, port, f"{carrier}-{side}")
             )
             for side, python in sides.items()
         }
+        by = _CARRIERS[carrier]
         for label in _SIZES:
             samples = _interleaved(label, processes)
-            for side, title in (("plain", "pickled into the Redis list"), ("older", "1.1.0")):
+            for side, title in (("plain", f"pickled into the {by}"), ("older", "1.1.0")):
                 ratio = ratio_of(samples[side], samples["ours"])
                 target = _WANTED.get(label) if side == "plain" else None
                 yield Row(
-                    f"stream by Redis list and shared memory beside {title}, {label}",
+                    f"stream by {by} and shared memory beside {title}, {label}",
                     "ms",
                     median_of(samples["ours"]),
                     median_of(samples[side]),

@@ -1,8 +1,8 @@
 """Measures objects on their way from one process to another, by stream or by the broker itself.
 
-The first argument is the side, the second the port of a redis-server, the third a topic. The
-same file runs in the environment of this repository and in that of the older system. Started
-with ``--consumer`` it is the other process.
+The arguments are the side, what of a redis-server carries messages (``list`` or ``channel``), its
+port, and a topic. The same file runs in the environment of this repository and in that of the
+older system. Started with ``--consumer`` it is the other process.
 """
 
 from __future__ import annotations
@@ -21,96 +21,111 @@ _HOST = "127.0.0.1"
 
 
 class Plain:
-    """Objects pickled into a list of Redis, and out of it."""
+    """Objects pickled into a list or channel of Redis, and out of it."""
 
-    def __init__(self, port, topic):
+    def __init__(self, carrier, port, topic):
         import redis
 
-        self._client, self._topic = redis.Redis(_HOST, port), topic
+        self._client, self._carrier, self._topic = redis.Redis(_HOST, port), carrier, topic
+
+    def open_producer(self):
+        # By default a channel closes on who is 32 MB behind.
+        self._client.config_set("client-output-buffer-limit", "pubsub 0 0 0")
+
+    def open_consumer(self):
+        if self._carrier == "channel":
+            self._channel = self._client.pubsub()
+            self._channel.subscribe(self._topic)
+            self._channel.get_message(timeout=10)
 
     def send(self, obj):
-        self._client.rpush(self._topic, pickle.dumps(obj, protocol=5))
+        send = self._client.rpush if self._carrier == "list" else self._client.publish
+        send(self._topic, pickle.dumps(obj, protocol=5))
 
     def receive(self):
-        return pickle.loads(self._client.blpop(self._topic)[1])
+        if self._carrier == "list":
+            return pickle.loads(self._client.blpop(self._topic)[1])
+        return pickle.loads(next(self._channel.listen())["data"])
 
 
 class Ours:
-    """A stream with events in a list of Redis, and objects in shared memory."""
+    """A stream with events in a list or channel of Redis, and objects in shared memory."""
 
-    def __init__(self, port, topic):
+    def __init__(self, carrier, port, topic):
+        self._kind = "Queue" if carrier == "list" else ""
         self._place, self._topic = (_HOST, port), topic
-        self._producer = self._consumer = None
+
+    def open_producer(self):
+        from proxystore.store import Store
+        from proxystore_patterns.streams import StreamProducer
+        from proxystore_patterns.streams.brokers import redis
+
+        publisher = getattr(redis, f"Redis{self._kind}Publisher")(*self._place)
+        self._producer = StreamProducer(publisher, default_store=Store(self._topic))
+
+    def open_consumer(self):
+        from proxystore_patterns.streams import StreamConsumer
+        from proxystore_patterns.streams.brokers import redis
+
+        subscriber = getattr(redis, f"Redis{self._kind}Subscriber")(*self._place, self._topic)
+        self._consumer = StreamConsumer(subscriber)
 
     def send(self, obj):
-        if self._producer is None:
-            from proxystore.store import Store
-            from proxystore_patterns.streams import StreamProducer
-            from proxystore_patterns.streams.brokers.redis import RedisQueuePublisher
-
-            publisher = RedisQueuePublisher(*self._place)
-            self._producer = StreamProducer(publisher, default_store=Store(self._topic))
         self._producer.send(self._topic, obj)
 
     def receive(self):
-        if self._consumer is None:
-            from proxystore_patterns.streams import StreamConsumer
-            from proxystore_patterns.streams.brokers.redis import RedisQueueSubscriber
-
-            self._consumer = StreamConsumer(RedisQueueSubscriber(*self._place, self._topic))
         return self._consumer.next_object()
 
 
 class Older(Ours):
     """The same of the older system, whose objects are files in shared memory."""
 
-    def send(self, obj):
-        if self._producer is None:
-            from proxystore.connectors.file import FileConnector
-            from proxystore.store import Store
-            from proxystore.stream import StreamProducer
-            from proxystore.stream.shims.redis import RedisQueuePublisher
+    def open_producer(self):
+        from proxystore.connectors.file import FileConnector
+        from proxystore.store import Store
+        from proxystore.stream import StreamProducer
+        from proxystore.stream.shims import redis
 
-            folder = tempfile.mkdtemp(dir="/dev/shm", prefix="older-streams-")
-            self._store = Store(self._topic, FileConnector(folder), register=True)
-            self._producer = StreamProducer(
-                RedisQueuePublisher(*self._place), default_store=self._store
-            )
+        folder = tempfile.mkdtemp(dir="/dev/shm", prefix="older-streams-")
+        self._store = Store(self._topic, FileConnector(folder), register=True)
+        publisher = getattr(redis, f"Redis{self._kind}Publisher")(*self._place)
+        self._producer = StreamProducer(publisher, default_store=self._store)
+
+    def open_consumer(self):
+        from proxystore.stream import StreamConsumer
+        from proxystore.stream.shims import redis
+
+        subscriber = getattr(redis, f"Redis{self._kind}Subscriber")(*self._place, self._topic)
+        self._consumer = StreamConsumer(subscriber)
+
+    def send(self, obj):
         self._producer.send(self._topic, obj)
         self._producer.flush()
-
-    def receive(self):
-        if self._consumer is None:
-            from proxystore.stream import StreamConsumer
-            from proxystore.stream.shims.redis import RedisQueueSubscriber
-
-            self._consumer = StreamConsumer(RedisQueueSubscriber(*self._place, self._topic))
-        return self._consumer.next_object()
-
-
 
 
 _SIDES = {"plain": Plain, "ours": Ours, "older": Older}
 
 
-def consume(side, port, topic):
+def consume(side):
     """Receive for ever; say each time when the object was there."""
-    received = _SIDES[side](port, topic)
+    side.open_consumer()
     while True:
-        obj = received.receive()
-        first = obj[0]
-        sys.stdout.write(f"{first}\n")
+        sys.stdout.write("there\n")
         sys.stdout.flush()
+        obj = side.receive()
+        obj[0]
 
 
 def main():
     """Send what is asked for, and say how long it took."""
-    side, port, topic = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    name, carrier, port, topic = sys.argv[1:5]
+    side = _SIDES[name](carrier, int(port), topic)
     if sys.argv[-1] == "--consumer":
-        return consume(side, port, topic)
+        return consume(side)
     command = [sys.executable, *sys.flags.isolated * ["-I"], *sys.argv, "--consumer"]
     other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    sender = _SIDES[side](port, topic)
+    other.stdout.readline()
+    side.open_producer()
     try:
         for line in sys.stdin:
             request = json.loads(line)
@@ -118,7 +133,7 @@ def main():
             seconds = []
             for _ in range(request["n"]):
                 start = time.perf_counter()
-                sender.send(obj)
+                side.send(obj)
                 other.stdout.readline()
                 seconds.append(time.perf_counter() - start)
             print(json.dumps({"seconds": seconds}), flush=True)
@@ -126,7 +141,7 @@ def main():
         other.kill()
         other.wait()
         with contextlib.suppress(AttributeError):
-            sender._store.close(clear=True)
+            side._store.close(clear=True)
 
 
 if __name__ == "__main__":
