@@ -26,7 +26,9 @@ class Plain:
     def __init__(self, carrier, port, topic):
         import redis
 
-        self._client, self._carrier, self._topic = redis.Redis(_HOST, port), carrier, topic
+        # Of protocol 3 redis-py formats each message for its log, which would flatter us.
+        self._client = redis.Redis(_HOST, port, protocol=2)
+        self._carrier, self._topic = carrier, topic
 
     def open_producer(self):
         # By default a channel closes on who is 32 MB behind.

@@ -132,6 +132,22 @@ def test_a_send_timeout_of_nothing_does_not_wait(
         producer.send("t", b"x" * BIG)
 
 
+def test_an_object_whose_event_cannot_be_made_does_not_stay(
+    store: Store[Any], publisher: QueuePublisher
+) -> None:
+    producer = StreamProducer[Any](
+        publisher, default_store=store, max_nbytes_in_flight=BIG + 3000, send_timeout=0
+    )
+    plain_key = store.plain_key
+    store.plain_key = lambda key: (object(),)  # type: ignore[method-assign]
+    for _ in range(2):
+        with pytest.raises(EventEncodingError, match="type object"):
+            producer.send("t", b"x" * BIG)
+    assert count_of(store) == 0
+    store.plain_key = plain_key  # type: ignore[method-assign]
+    producer.send("t", b"x" * BIG)
+
+
 # --- Bounds -----------------------------------------------------------------------
 
 
@@ -236,6 +252,17 @@ def test_a_stalled_consumer_of_a_bounded_queue_stops_its_producer_and_loses_noth
     producer.close()
     assert [2, 3] == [obj[0] for obj in consumer.iter_objects()]
     assert count_of(store) == 0
+
+
+def test_flushing_sends_the_batches_of_all_topics_that_it_can(queues: dict[str, Any]) -> None:
+    producer = StreamProducer[Any](QueuePublisher(queues), batch_size=10, aggregator=raising)
+    for a, b in (("bad", "good"), ("good", "bad")):
+        producer.send("a", a)
+        producer.send("b", b)
+        with pytest.raises(ValueError, match="add these up"):
+            producer.flush()
+    producer.close()
+    assert [["good"]] == received(queues["a"]) == received(queues["b"])
 
 
 # --- Ends -------------------------------------------------------------------------

@@ -305,7 +305,7 @@ class StreamConsumer(Generic[T]):
             raise self._error
         try:
             event = self._event = self._event or self._passed(timeout)
-            return self._or_reject(lambda: view(event))
+            return self._or_reject(view, event)
         except StreamTimeoutError:
             raise
         except Exception as exc:
@@ -316,7 +316,7 @@ class StreamConsumer(Generic[T]):
         """The next event that the filter does not leave out."""
         while True:
             event = self._delivery.next_event(timeout)
-            if not self._or_reject(partial(self._left_out, event)):
+            if not self._or_reject(self._left_out, event):
                 return event
 
     def _left_out(self, event: ObjectEvent) -> bool:
@@ -325,10 +325,10 @@ class StreamConsumer(Generic[T]):
             self._discard(event)
         return leave_out
 
-    def _or_reject(self, use: Callable[[], R]) -> R:
-        """What ``use`` of an event gives; if it raises, the event is given back."""
+    def _or_reject(self, use: Callable[[ObjectEvent], R], event: ObjectEvent) -> R:
+        """What ``use`` gives; if it raises, the event is given back."""
         try:
-            return use()
+            return use(event)
         except StopIteration as exc:
             self._delivery.reject_if_possible()
             # As itself it would pass for the end of the stream.

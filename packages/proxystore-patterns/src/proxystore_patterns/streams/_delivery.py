@@ -74,9 +74,10 @@ class Deliveries:
         after, self._after, self._taken = self._after, [], []
         if message is not None and self._acknowledging is not None:
             self._acknowledging.acknowledge(message)
-        with ExitStack() as calls:
-            for call in after:
-                calls.callback(call)
+        if after:
+            with ExitStack() as calls:
+                for call in after:
+                    calls.callback(call)
 
     def after_use(self, call: Callable[[], None]) -> None:
         """Call it once the message is acknowledged; at once where nothing is delivered again."""

@@ -10,13 +10,12 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 from uuid import uuid4
 
-from proxystore.abc import Key, Medium
+from proxystore.abc import Key
 from proxystore.errors import ClosedError
 from proxystore.host.forks import remake_in_child
 from proxystore.payload import Payload, payload_nbytes
-from proxystore.serialize import serialize
 from proxystore.store import Store
-from proxystore_patterns.errors import EventEncodingError, TopicClosedError
+from proxystore_patterns.errors import TopicClosedError
 from proxystore_patterns.streams._bounds import check_broker, checked_count, checked_seconds
 from proxystore_patterns.streams._contract import Publisher
 from proxystore_patterns.streams._credit import Credit, Stored
@@ -31,14 +30,13 @@ from proxystore_patterns.streams._events import (
 )
 from proxystore_patterns.streams._filters import Filter, NullFilter
 from proxystore_patterns.streams._outbox import Batching, Outbox, Waiting
-from proxystore_patterns.streams._plain import dump_plain, load_plain
+from proxystore_patterns.streams._sendable import as_it_is, check_plain, payload_of, snapshot
 
 __all__ = ["StreamProducer"]
 
 T = TypeVar("T")
 
 _INLINE_NBYTES = 32 * 1024
-_UNCHECKED_NBYTES = 1024 * 1024
 _TOLD_CHARACTERS = 500
 
 
@@ -102,7 +100,7 @@ class StreamProducer(Generic[T]):
         self._batching = Batching(batch_size, batch_nbytes, batch_seconds)
         self._default_store, self._stores = default_store, dict(stores or {})
         for store in self._all_stores():
-            _check_plain(store)
+            check_plain(store)
         self._filter = filter_ or NullFilter()
         self._inline_nbytes = checked_count("inline_nbytes", inline_nbytes, least=0)
         self._producers = checked_count("producers", producers)
@@ -151,7 +149,7 @@ class StreamProducer(Generic[T]):
         An error of a batch that went by time is raised by the next call for its
         topic, once, which then does nothing else.
         """
-        metadata = _snapshot(metadata)
+        metadata = snapshot(metadata)
         outbox = self._outbox(topic)
         with outbox.lock:
             if outbox.closed:
@@ -168,9 +166,10 @@ class StreamProducer(Generic[T]):
                 self._send_batch(topic, outbox)
 
     def flush(self) -> None:
-        """Send what waits in batches, of all topics."""
-        for topic in list(self._outboxes):
-            self.flush_topic(topic)
+        """Send what waits in batches, of each topic, also if one raises."""
+        with ExitStack() as flushing:
+            for topic in list(self._outboxes):
+                flushing.callback(self.flush_topic, topic)
 
     def flush_topic(self, topic: str) -> None:
         """Send what waits in the batch of ``topic``."""
@@ -300,7 +299,7 @@ class StreamProducer(Generic[T]):
     def _add(self, topic: str, outbox: Outbox, obj: Any, metadata: Metadata, *, evict: bool) -> int:
         """Append the event of ``obj``; its bytes."""
         store = self._stores.get(topic, self._default_store)
-        payload = _payload(obj, store)
+        payload = payload_of(obj, store)
         nbytes = payload_nbytes(payload)
         if store is None or nbytes <= self._inline_nbytes:
             number = outbox.next_sequence()
@@ -308,10 +307,14 @@ class StreamProducer(Generic[T]):
             outbox.messages.append(event_to_bytes(inline))
             return nbytes
         stored = self._put(topic, outbox, store, payload, evict=evict)
-        place = (store.plain_key(stored.key), store.reference, evict)
-        event = NewObjectKeyEvent(topic, *place, metadata, self.id, outbox.next_sequence())
+        try:
+            place = (store.plain_key(stored.key), store.reference, evict)
+            event = NewObjectKeyEvent(topic, *place, metadata, self.id, outbox.next_sequence())
+            outbox.messages.append(event_to_bytes(event))
+        except Exception:
+            self._take_back([stored])
+            raise
         outbox.stored.append(stored)
-        outbox.messages.append(event_to_bytes(event))
         return nbytes
 
     def _put(
@@ -323,7 +326,7 @@ class StreamProducer(Generic[T]):
             self._send_messages(topic, outbox)
             self._credit.wait_for_room(topic, nbytes, self._flush_idle)
         try:
-            key: Key = store.put(payload, serializer=_as_it_is)
+            key: Key = store.put(payload, serializer=as_it_is)
         except BaseException:
             if evict:
                 self._credit.give_back(nbytes)
@@ -348,42 +351,13 @@ class StreamProducer(Generic[T]):
             message = messages[0] if len(messages) == 1 else batch_to_bytes(topic, messages)
             self._publisher.send_message(topic, message)
         except Exception:
-            with ExitStack() as evicting:
-                for each in stored:
-                    evicting.callback(each.store.evict, each.key)
-            self._credit.give_back(sum(each.nbytes for each in stored if each.evict))
+            self._take_back(stored)
             raise
         self._credit.sent(stored)
 
-
-def _payload(obj: Any, store: Store[Any] | None) -> Payload:
-    medium = None if store is None else getattr(store.connector, "medium", None)
-    in_memory = medium in {Medium.PROCESS, Medium.SHARED_MEMORY}
-    # As the store would: a check of a large object costs as much as a copy there.
-    return serialize(obj, checksum_below=_UNCHECKED_NBYTES if in_memory else None)
-
-
-# Any: whatever a caller gave.
-def _snapshot(metadata: Any) -> Metadata:
-    """A copy, which its sender cannot change, of what is known to be plain."""
-    if not metadata:
-        return {}
-    if not isinstance(metadata, Mapping):
-        kind = type(metadata).__qualname__
-        raise EventEncodingError("metadata", f"{kind} in place of a dict")
-    return {
-        name: load_plain(dump_plain(value, f"metadata {name!r}"))
-        for name, value in metadata.items()
-    }
-
-
-def _check_plain(store: Store[Any]) -> None:
-    if store.serializer is not None or store.deserializer is not None:
-        raise EventEncodingError(
-            f"objects of store {store.name!r}",
-            "a serializer or deserializer of its own (call register_serializer() instead)",
-        )
-
-
-def _as_it_is(payload: Any) -> Any:
-    return payload
+    def _take_back(self, stored: Iterable[Stored]) -> None:
+        with ExitStack() as evicting:
+            for each in stored:
+                if each.evict:
+                    self._credit.give_back(each.nbytes)
+                evicting.callback(each.store.evict, each.key)
