@@ -346,8 +346,6 @@ class ProducerFailedError(StreamError, RuntimeError):
         found: What was raised, as text.
     """
 
-    _facts = ("topic", "found")
-
     def __init__(self, topic: str, found: str) -> None:
         self.topic, self.found = topic, found
         super().__init__(
