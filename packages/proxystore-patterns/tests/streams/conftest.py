@@ -207,6 +207,11 @@ class StreamBroker(Broker):
 
         return RedisStreamSubscriber(*self._place, topic)
 
+    def make_next_subscriber(self, topic: str) -> Subscriber:
+        from proxystore_patterns.streams.brokers.redis import RedisStreamSubscriber
+
+        return RedisStreamSubscriber(*self._place, topic, start="$")
+
 
 @pytest.fixture
 def queue_broker() -> Iterator[Broker]:

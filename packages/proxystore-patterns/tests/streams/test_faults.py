@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from proxystore_patterns.errors import (
 from proxystore_patterns.streams import StreamConsumer, StreamProducer
 from proxystore_patterns.streams.brokers.redis import (
     RedisGroupSubscriber,
+    RedisPublisher,
     RedisQueuePublisher,
     RedisQueueSubscriber,
     RedisStreamPublisher,
@@ -28,6 +30,13 @@ from proxystore_patterns.streams.brokers.redis import (
 )
 
 pytestmark = pytest.mark.slow
+
+KINDS: dict[str, tuple[Any, Any]] = {
+    "list": (RedisQueuePublisher, RedisQueueSubscriber),
+    "channel": (RedisPublisher, RedisSubscriber),
+    "stream": (RedisStreamPublisher, RedisStreamSubscriber),
+    "group": (RedisStreamPublisher, partial(RedisGroupSubscriber, group="g")),
+}
 
 # Arguments: an expression of a publisher, and what to do at the end.
 PRODUCER = """
@@ -176,15 +185,28 @@ def test_a_server_that_stays_away_is_an_error_for_both_sides(start_redis: Any) -
         consumer.next()
 
 
-def test_a_stopped_list_topic_can_begin_anew(start_redis: Any) -> None:
+@pytest.mark.parametrize("kind", ["list", "channel", "stream", "group"])
+def test_a_run_begins_anew_after_one_whose_producer_was_killed(
+    start_redis: Any, run: Any, kind: str
+) -> None:
     place = start_redis().place
-    for run_number in range(3):
-        with StreamProducer[int](RedisQueuePublisher(*place)) as producer:
-            producer.send("t", run_number)
-        for wanted in ([run_number], []):
-            consumer = StreamConsumer[int](RedisQueueSubscriber(*place, "t"), timeout=5)
-            assert wanted == list(consumer)
-            consumer.close()
+    publisher, make_subscriber = KINDS[kind]
+    first = StreamConsumer[int](make_subscriber(*place, "t"), timeout=20)
+    killed = run(PRODUCER, module="redis", publisher=f"{publisher.__name__}(*{place}, lease=0.5)")
+    assert killed.stdout.readline() == "sent\n"
+    kill(killed)
+    assert [0, 1, 2] == [first.next() for _ in range(3)]
+    with pytest.raises(ProducersLostError):
+        first.next()
+    first.close()
+    options = {"start": "$"} if kind == "stream" else {}
+    second = StreamConsumer[int](make_subscriber(*place, "t", **options), timeout=0.3)
+    with pytest.raises(StreamTimeoutError):
+        second.next()
+    with StreamProducer[int](publisher(*place)) as producer:
+        producer.send("t", 3)
+    assert [3] == list(second)
+    second.close()
 
 
 def test_keys_of_a_stream_that_is_over_expire(start_redis: Any) -> None:

@@ -32,6 +32,9 @@ class MockKafkaBroker(Broker):
     def make_subscriber(self, topic: str) -> Subscriber:
         return KafkaSubscriber(self._servers, topic)
 
+    def make_next_subscriber(self, topic: str) -> Subscriber:
+        return KafkaSubscriber(self._servers, topic, start="$")
+
 
 class MockKafkaGroup(MockKafkaBroker):
     def make_subscriber(self, topic: str) -> Subscriber:
@@ -39,6 +42,8 @@ class MockKafkaGroup(MockKafkaBroker):
         return KafkaGroupSubscriber(
             self._servers, topic, group=topic, max_deliveries=2, options=options
         )
+
+    make_next_subscriber = make_subscriber
 
     def make_dead_letter_subscriber(self, topic: str) -> Subscriber:
         return KafkaSubscriber(self._servers, f"{topic}.{topic}.dead")

@@ -55,6 +55,10 @@ class Broker(ABC):
     def make_subscriber(self, topic: str) -> Subscriber:
         """A subscriber of ``topic`` from its first message on; redelivers within 0.2 s."""
 
+    def make_next_subscriber(self, topic: str) -> Subscriber:
+        """A subscriber of what is still to come, where `make_subscriber` gives what was kept."""
+        return self.make_subscriber(topic)
+
     def make_dead_letter_subscriber(self, topic: str) -> Subscriber:
         """A subscriber of what was delivered to `make_subscriber`'s twice and not acknowledged."""
         raise LookupError(f"{type(self).__name__} has no dead letters of {topic!r}.")
@@ -72,6 +76,12 @@ class Broker(ABC):
     def subscriber(self, topic: str) -> Subscriber:
         """As `make_subscriber`, closed after the test."""
         made = self.make_subscriber(topic)
+        self._closing.callback(made.close)
+        return made
+
+    def next_subscriber(self, topic: str) -> Subscriber:
+        """As `make_next_subscriber`, closed after the test."""
+        made = self.make_next_subscriber(topic)
         self._closing.callback(made.close)
         return made
 

@@ -7,7 +7,13 @@ from typing import Any, ClassVar
 
 from proxystore.abc import Acknowledgement
 from proxystore_patterns.streams import BrokerCapability, Delivery
-from proxystore_patterns.testing._ends import EachSuite, EndSuite, OneSuite
+from proxystore_patterns.testing._ends import (
+    EachSuite,
+    EndSuite,
+    KeptSuite,
+    OneSuite,
+    RunSuite,
+)
 from proxystore_patterns.testing._groups import DeadLetterSuite, GroupSuite, ReplaySuite
 from proxystore_patterns.testing._suites import ClaimSuite, MessageSuite, Suite
 
@@ -20,7 +26,9 @@ class BrokerContract(
     ClaimSuite,
     MessageSuite,
     EndSuite,
+    RunSuite,
     EachSuite,
+    KeptSuite,
     OneSuite,
     GroupSuite,
     DeadLetterSuite,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxystore_patterns.errors import EndOfStreamError
-from proxystore_patterns.streams import Delivery
+from proxystore_patterns.streams import BrokerCapability, Delivery
 from proxystore_patterns.testing._broker import (
     Broker,
     drain,
@@ -17,7 +17,7 @@ from proxystore_patterns.testing._broker import (
 )
 from proxystore_patterns.testing._suites import Suite, started
 
-__all__ = ["EachSuite", "EndSuite", "OneSuite"]
+__all__ = ["EachSuite", "EndSuite", "KeptSuite", "OneSuite", "RunSuite"]
 
 
 class EndSuite(Suite):
@@ -77,20 +77,74 @@ class EndSuite(Suite):
         assert {event(topic, 0)} == {message for each in found for message in each}
 
 
+class RunSuite(Suite):
+    """What one run of a program leaves to the next, which uses the same topic."""
+
+    def test_a_run_does_not_see_the_end_of_the_one_before(self, broker: Broker) -> None:
+        topic = broker.topic()
+        subscriber, publisher = started(broker, topic)
+        publisher.send_message(topic, event(topic, 0))
+        publisher.end(topic, "p0")
+        assert [event(topic, 0)] == drain(subscriber)
+        subscriber.close()
+        again = broker.next_subscriber(topic)
+        assert is_silent(again)
+        publisher.begin(topic, "q0")
+        publisher.send_message(topic, event(topic, 1))
+        publisher.end(topic, "q0")
+        assert [event(topic, 1)] == drain(again)
+
+    def test_a_run_does_not_see_an_end_that_nobody_waited_for(self, broker: Broker) -> None:
+        topic = broker.topic()
+        subscriber, publisher = started(broker, topic)
+        publisher.send_message(topic, event(topic, 0))
+        assert event(topic, 0) == receive(subscriber).data
+        publisher.end(topic, "p0")
+        subscriber.close()
+        again = broker.next_subscriber(topic)
+        assert is_silent(again)
+        publisher.begin(topic, "q0")
+        publisher.end(topic, "q0")
+        assert [] == drain(again)
+
+    def test_each_run_waits_for_the_producers_it_was_promised(self, broker: Broker) -> None:
+        topic = broker.topic()
+        subscriber, publisher = started(broker, topic)
+        publisher.end(topic, "p0")
+        assert [] == drain(subscriber)
+        again = broker.next_subscriber(topic)
+        other = broker.publisher()
+        other.begin(topic, "q0", producers=2)
+        other.end(topic, "q0")
+        assert is_silent(again)
+        other.begin(topic, "q1", producers=2)
+        other.end(topic, "q1")
+        assert [] == drain(again)
+
+
 class EachSuite(Suite):
     """Brokers that give a message to every subscriber."""
 
     needs = frozenset({Delivery.EACH})
 
     def test_every_subscriber_gets_every_message(self, broker: Broker) -> None:
+        topic, found = _shared(broker)
+        assert [events(topic, 20)] * 2 == found
+
+
+class KeptSuite(Suite):
+    """Brokers that keep a stream for every subscriber, whenever it comes."""
+
+    needs = frozenset({Delivery.EACH, BrokerCapability.REPLAY})
+
+    def test_a_late_subscriber_gets_what_was_kept_and_the_end(self, broker: Broker) -> None:
         topic = broker.topic()
-        subscribers = [broker.subscriber(topic) for _ in range(2)]
         publisher = broker.publisher()
         publisher.begin(topic, "p0")
-        for message in events(topic, 20):
-            publisher.send_message(topic, message)
+        publisher.send_message(topic, event(topic, 0))
         publisher.end(topic, "p0")
-        assert [events(topic, 20)] * 2 == drain_each(subscribers)
+        for _ in range(2):
+            assert [event(topic, 0)] == drain(broker.subscriber(topic))
 
 
 class OneSuite(Suite):
@@ -99,12 +153,28 @@ class OneSuite(Suite):
     needs = frozenset({Delivery.ONE})
 
     def test_a_message_goes_to_one_subscriber(self, broker: Broker) -> None:
+        topic, (first, second) = _shared(broker)
+        assert sorted(events(topic, 20)) == sorted(first + second)
+
+    def test_those_who_come_while_something_is_left_get_the_end(self, broker: Broker) -> None:
         topic = broker.topic()
-        subscribers = [broker.subscriber(topic) for _ in range(2)]
         publisher = broker.publisher()
         publisher.begin(topic, "p0")
-        for message in events(topic, 20):
+        for message in events(topic, 3):
             publisher.send_message(topic, message)
         publisher.end(topic, "p0")
-        first, second = drain_each(subscribers)
-        assert sorted(events(topic, 20)) == sorted(first + second)
+        subscribers = [broker.subscriber(topic) for _ in range(3)]
+        found = drain_each(subscribers)
+        assert events(topic, 3) == sorted(message for each in found for message in each)
+
+
+def _shared(broker: Broker) -> tuple[str, list[list[bytes]]]:
+    """A topic of 20 messages, and what each of two subscribers got."""
+    topic = broker.topic()
+    subscribers = [broker.subscriber(topic) for _ in range(2)]
+    publisher = broker.publisher()
+    publisher.begin(topic, "p0")
+    for message in events(topic, 20):
+        publisher.send_message(topic, message)
+    publisher.end(topic, "p0")
+    return topic, drain_each(subscribers)

@@ -1,63 +1,94 @@
-"""Which producers a topic of a Redis server has, and whether they live."""
+"""Which producers a topic of a Redis server has, whether they live, and when the last one ended."""
 
 from __future__ import annotations
 
-import enum
 import threading
 from operator import methodcaller
-from typing import Any
+from typing import Any, NamedTuple
 
+from proxystore_patterns.streams._events import EndOfStreamEvent, event_to_bytes
 from proxystore_patterns.streams.brokers._server import RedisServer
 
-__all__ = ["Census", "TopicState"]
+__all__ = ["KEPT_S", "Census", "Look", "check_topic"]
 
-# Keys: producers (a sorted set of ids by when their leases end, in ms) and a hash of
-# how many began, how many there will be at least, how many ended, whether that is all.
+KEPT_S = 24 * 3600
+"""Seconds that the server keeps what it knows of a topic of which it keeps no messages."""
+
+_OWN = "proxystore:"
+
+# Keys: producers (a sorted set of ids by when their leases end, in ms), the census (a hash
+# of how many of this run began and ended, and how many there will be at least, none of which
+# is there between runs; when the newest run ended, and with which entry of a stream) and the
+# topic. Arguments begin with the id of a producer, milliseconds of its lease and the message
+# that says the end.
 _NOW = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000) "
-_BEGIN = f"""{_NOW}
-if redis.call('HGET', KEYS[2], 'over') == '1' then
-  redis.call('DEL', KEYS[1], KEYS[2])
-  if ARGV[4] ~= '' then redis.call('LREM', KEYS[3], 0, ARGV[4]) end
+_LOST = """
+local census = redis.call('HMGET', KEYS[2], 'begun', 'expected')
+local lost = 0
+if census[1] and tonumber(census[1]) >= tonumber(census[2])
+    and redis.call('ZCOUNT', KEYS[1], now, '+inf') == 0 then
+  lost = tonumber(redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2] or now)
 end
+"""
+_FORGET = "redis.call('DEL', KEYS[1]) redis.call('HDEL', KEYS[2], 'begun', 'expected', 'ended')"
+_BEGIN = f"""{_NOW} {_LOST}
+if lost > 0 then {_FORGET} end
 redis.call('PERSIST', KEYS[2])
-if ARGV[4] ~= '' then redis.call('PERSIST', KEYS[3]) end
+if not census[1] and redis.call('TYPE', KEYS[3]).ok == 'list' then
+  redis.call('LREM', KEYS[3], 0, ARGV[3])
+  redis.call('PERSIST', KEYS[3])
+end
 if redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1]) == 1 then
   redis.call('HINCRBY', KEYS[2], 'begun', 1)
 end
 local expected = tonumber(redis.call('HGET', KEYS[2], 'expected') or '0')
-if tonumber(ARGV[3]) > expected then redis.call('HSET', KEYS[2], 'expected', ARGV[3]) end
+if tonumber(ARGV[4]) > expected then redis.call('HSET', KEYS[2], 'expected', ARGV[4]) end
 return 1
 """
 _RENEW = f"{_NOW} return redis.call('ZADD', KEYS[1], 'XX', now + ARGV[2], ARGV[1])"
-_END = """
+# With the message at the end, or who is killed between the two ends nothing. Asked again
+# because an answer was lost, it finds no run, or one of which it is not.
+_END = f"""{_NOW}
 if redis.call('ZREM', KEYS[1], ARGV[1]) == 1 then redis.call('HINCRBY', KEYS[2], 'ended', 1) end
-local census = redis.call('HMGET', KEYS[2], 'begun', 'expected', 'ended')
+local census = redis.call('HMGET', KEYS[2], 'begun', 'expected', 'ended', 'over')
 local ended = tonumber(census[3] or '0')
-if ended < tonumber(census[1] or '0') or ended < tonumber(census[2] or '0') then return 0 end
-redis.call('HSET', KEYS[2], 'over', 1)
-redis.call('EXPIRE', KEYS[2], ARGV[2])
-return 1
+if not census[1] or ended < tonumber(census[1]) or ended < tonumber(census[2]) then return 0 end
+{_FORGET}
+local over = math.max(now, tonumber(census[4] or '0') + 1)
+redis.call('HSET', KEYS[2], 'over', over)
 """
-_STATE = f"""{_NOW}
-local census = redis.call('HMGET', KEYS[2], 'begun', 'expected', 'over')
-if census[3] == '1' then return 'over' end
-if not census[1] then return 'unknown' end
-if tonumber(census[1]) < tonumber(census[2]) then return 'open' end
-if redis.call('ZCOUNT', KEYS[1], now, '+inf') > 0 then return 'open' end
-return 'lost'
+_LOOK = f"""{_NOW} {_LOST}
+local known = redis.call('HMGET', KEYS[2], 'over', 'at')
+local running = 0
+if census[1] and lost == 0 then running = 1 end
+return {{running, tonumber(known[1] or '0'), lost, known[2] or ''}}
 """
-_KEPT_S = 24 * 3600
 
 
-class TopicState(enum.Enum):
-    """How a topic stands."""
+def check_topic(topic: str) -> None:
+    """Refuse what is a name of the census.
 
-    UNKNOWN = "unknown"
-    """No producer has begun, or the topic ended long ago."""
-    OPEN = "open"
-    OVER = "over"
-    LOST = "lost"
-    """The leases of the producers that are left have ended."""
+    Raises:
+        ValueError: It is.
+    """
+    if topic.startswith(_OWN):
+        raise ValueError(
+            f"Topic {topic!r} begins with {_OWN!r}, under which the server keeps who sends to "
+            f"topics. Give it another name."
+        )
+
+
+class Look(NamedTuple):
+    """How a topic stood when somebody looked. Times are milliseconds of the server's clock."""
+
+    running: bool
+    """Whether producers have begun, and neither ended nor died."""
+    over: int
+    """When the newest run that ended did; 0 if none has."""
+    lost: int
+    """When the lease of the last producer of this run ended; 0 if one lives."""
+    at: str
+    """The entry of a stream that says the end of the newest run that ended."""
 
 
 class Census:
@@ -72,38 +103,49 @@ class Census:
 
     def __init__(self, server: RedisServer, lease: float) -> None:
         self._server, self._lease = server, lease
+        self._milliseconds = int(lease * 1000)
         self._lock = threading.Lock()
         self._mine: set[tuple[str, str]] = set()
         self._closed = threading.Event()
         self._renewing: threading.Thread | None = None
 
-    def begin(self, topic: str, producer: str, producers: int, end: bytes = b"") -> None:
+    def begin(self, topic: str, producer: str, producers: int) -> None:
         """Count a producer, and renew its lease from now on.
 
         Args:
             topic: Where it sends.
             producer: Its id.
             producers: How many there will be at least.
-            end: What stands at the end of a topic that is a list and over; it is
-                removed when producers begin anew. Empty where topics are no lists.
         """
-        milliseconds = int(self._lease * 1000)
-        self._run(_BEGIN, topic, producer, milliseconds, producers, end)
+        check_topic(topic)
+        self._run(_BEGIN, topic, producer, self._milliseconds, event_to_bytes(EndOfStreamEvent(topic)), producers)
         with self._lock:
             self._mine.add((topic, producer))
             if self._renewing is None:
                 self._renewing = threading.Thread(target=self._renew, daemon=True)
                 self._renewing.start()
 
-    def end(self, topic: str, producer: str) -> bool:
-        """Count one that ended; whether it was the last."""
+    def end(self, topic: str, producer: str, tell: str) -> None:
+        """Count one that ended, and if it was the last say so.
+
+        Args:
+            topic: Where it sent.
+            producer: Its id.
+            tell: Lua that gives ``ARGV[3]``, the end marker, to the subscribers of the
+                topic ``KEYS[3]``; it may use ``over``, when the run ended.
+        """
         with self._lock:
             self._mine.discard((topic, producer))
-        return bool(self._run(_END, topic, producer, _KEPT_S))
+        self._run(_END + tell, topic, producer, self._milliseconds, event_to_bytes(EndOfStreamEvent(topic)))
 
-    def state(self, topic: str) -> TopicState:
+    def tell(self, topic: str, tell: str) -> None:
+        """Run the Lua ``tell``, as `end` does after the last producer."""
+        self._run(tell, topic, "", 0, event_to_bytes(EndOfStreamEvent(topic)))
+
+    def look(self, topic: str) -> Look:
         """How ``topic`` stands."""
-        return TopicState(self._run(_STATE, topic).decode())
+        running, over, lost, at = self._run(_LOOK, topic)
+        return Look(bool(running), over, lost, at.decode())
 
     def close(self) -> None:
         """Renew no more leases."""
@@ -111,7 +153,7 @@ class Census:
 
     # Any: what scripts take and give.
     def _run(self, script: str, topic: str, *arguments: Any) -> Any:
-        keys = (f"{topic}:producers", f"{topic}:census", topic)
+        keys = (_producers(topic), f"{_OWN}census:{topic}", topic)
         return self._server.call(lambda client: client.eval(script, len(keys), *keys, *arguments))
 
     def _renew(self) -> None:
@@ -120,5 +162,9 @@ class Census:
                 mine = list(self._mine)
             for topic, producer in mine:
                 # An unreachable server is noticed by who sends; the next round tries again.
-                renew = (_RENEW, 1, f"{topic}:producers", producer, int(self._lease * 1000))
+                renew = (_RENEW, 1, _producers(topic), producer, self._milliseconds)
                 self._server.try_call(methodcaller("eval", *renew))
+
+
+def _producers(topic: str) -> str:
+    return f"{_OWN}producers:{topic}"

@@ -13,21 +13,15 @@ from proxystore_patterns.errors import (
     StreamTimeoutError,
 )
 from proxystore_patterns.streams._contract import BrokerCapability, Delivery, Message
-from proxystore_patterns.streams._events import EndOfStreamEvent, event_to_bytes
-from proxystore_patterns.streams.brokers._census import Census, TopicState
+from proxystore_patterns.streams.brokers._census import Census, Look, check_topic
 from proxystore_patterns.streams.brokers._server import RedisServer
 
-__all__ = ["BasePublisher", "BaseSubscriber", "end_marker"]
+__all__ = ["BasePublisher", "BaseSubscriber"]
 
 _LEASE = 30.0
 _RETRY_FOR = 10.0
 # Of one blocking request: shorter than the timeout of a socket.
 _SLICE = 1.0
-
-
-def end_marker(topic: str) -> bytes:
-    """The message that says that a topic is over; the same whoever sends it."""
-    return event_to_bytes(EndOfStreamEvent(topic))
 
 
 class BasePublisher(ABC):
@@ -43,6 +37,9 @@ class BasePublisher(ABC):
             A message may arrive twice then; consumers leave out the second.
         options: Of `redis.Redis`, such as ``password`` or ``ssl``.
     """
+
+    _tell: ClassVar[str]
+    """Lua that tells subscribers of the end; see `Census.end`."""
 
     # Any in this class: options of redis-py.
     def __init__(
@@ -72,8 +69,7 @@ class BasePublisher(ABC):
     def send_message(self, topic: str, message: bytes) -> None: ...
 
     def end(self, topic: str, producer: str) -> None:
-        if self._census.end(topic, producer):
-            self.send_message(topic, end_marker(topic))
+        self._census.end(topic, producer, self._tell)
 
     def close(self) -> None:
         self._census.close()
@@ -108,10 +104,12 @@ class BaseSubscriber(ABC):
         retry_for: float = _RETRY_FOR,
         **options: Any,
     ) -> None:
+        check_topic(topic)
         self._topic, self._timeout = topic, timeout
         self._server = RedisServer(hostname, port, retry_for, options)
         self._census = Census(self._server, _LEASE)
         self._over = False
+        self._known = 0
 
     @property
     def topic(self) -> str:
@@ -138,20 +136,24 @@ class BaseSubscriber(ABC):
     def _receive(self, seconds: float) -> Message | None:
         """The next message, or `None` after a while or once `_over` is set."""
 
-    def _is_over(self) -> bool:
-        """Whether an end that was received is the end: not one of an earlier run."""
-        return self._census.state(self._topic) in {TopicState.OVER, TopicState.UNKNOWN}
+    def _note(self) -> None:
+        """Note what ended before, and left nothing: ends after it are this subscriber's."""
+        look = self._census.look(self._topic)
+        self._over, self._known = False, max(look.over, look.lost)
+        if self._known and not look.running and not self._is_drained(look):
+            self._known -= 1
 
-    def _is_drained(self) -> bool:
-        """Whether nothing of the topic is left to receive."""
-        return True
+    @abstractmethod
+    def _is_drained(self, look: Look) -> bool:
+        """Whether nothing of the runs before ``look`` is left to receive."""
 
     def _look(self) -> None:
         """See whether something is left to wait for."""
         if self._over:
             return
-        state = self._census.state(self._topic)
-        if state is TopicState.OVER:
-            self._over = self._is_drained()
-        elif state is TopicState.LOST and self._is_drained():
+        look = self._census.look(self._topic)
+        if max(look.over, look.lost) <= self._known or not self._is_drained(look):
+            return
+        if look.over <= self._known:
             raise ProducersLostError(self._topic, "the leases of its last producers ran out")
+        self._over = True

@@ -7,6 +7,7 @@ from typing import Any
 from proxystore.abc import Acknowledgement
 from proxystore_patterns.streams._contract import Delivery, Message
 from proxystore_patterns.streams._events import is_end
+from proxystore_patterns.streams.brokers._census import KEPT_S, Look
 from proxystore_patterns.streams.brokers._redis_base import BasePublisher, BaseSubscriber
 
 __all__ = ["RedisPublisher", "RedisSubscriber"]
@@ -14,6 +15,8 @@ __all__ = ["RedisPublisher", "RedisSubscriber"]
 
 class RedisPublisher(BasePublisher):
     """Publishes to channels: each message goes to every subscriber that listens just then."""
+
+    _tell = f"redis.call('PUBLISH', KEYS[3], ARGV[3]) redis.call('EXPIRE', KEYS[2], {KEPT_S})"
 
     @property
     def acknowledges(self) -> Acknowledgement:
@@ -27,7 +30,8 @@ class RedisPublisher(BasePublisher):
 class RedisSubscriber(BaseSubscriber):
     """Listens to a channel from when it is made.
 
-    What is published while the connection is broken is lost.
+    What is published while the connection is broken is lost. Who comes when the
+    producers have ended waits for others to begin.
     """
 
     delivery = Delivery.EACH
@@ -37,6 +41,8 @@ class RedisSubscriber(BaseSubscriber):
         # Of protocol 3 redis-py formats each message for its log: 30 us of one of 10 KB.
         super().__init__(hostname, port, topic, **{"protocol": 2, **options})
         self._channel: Any = None
+        # Before it listens, or an end in between is taken for one of an earlier run.
+        self._note()
         self._server.call(self._listen)
 
     def close(self) -> None:
@@ -49,10 +55,10 @@ class RedisSubscriber(BaseSubscriber):
         if found is None or found[0] != b"message":
             return None
         data: bytes = found[2]
-        if not is_end(data):
-            return Message(data)
-        self._over = self._is_over()
-        return None
+        return None if is_end(data) else Message(data)
+
+    def _is_drained(self, look: Look) -> bool:
+        return True
 
     def _hear(self, client: Any, seconds: float) -> Any:
         try:

@@ -10,11 +10,12 @@ import redis
 
 from proxystore_patterns.streams._contract import BrokerCapability, Delivery, Message
 from proxystore_patterns.streams._events import is_end
+from proxystore_patterns.streams.brokers._census import Look
 from proxystore_patterns.streams.brokers._redis_base import BasePublisher, BaseSubscriber
 
 __all__ = ["RedisGroupSubscriber", "RedisStreamPublisher", "RedisStreamSubscriber"]
 
-_FIELD = b"e"
+_FIELD, _OVER = b"e", b"o"
 _CLAIM_EVERY = 0.25
 
 
@@ -28,6 +29,11 @@ class RedisStreamPublisher(BasePublisher):
             `None` keeps all.
         options: As for the other publishers.
     """
+
+    _tell = """
+local at = redis.call('XADD', KEYS[3], '*', 'e', ARGV[3], 'o', over)
+redis.call('HSET', KEYS[2], 'at', at)
+"""
 
     # Any: options of redis-py.
     def __init__(
@@ -64,11 +70,12 @@ class RedisStreamSubscriber(BaseSubscriber):
         super().__init__(hostname, port, topic, **options)
         # Not "$": what comes between two requests would be missed.
         self._after = self._last() if start == "$" else _before(start)
+        self._note()
 
     def seek(self, offset: str | int) -> None:
         """As `Replaying.seek`; ``"0"`` is the first message, ``"$"`` the next to come."""
         self._after = self._last() if offset == "$" else _before(str(offset))
-        self._over = False
+        self._note()
 
     def _receive(self, seconds: float) -> Message | None:
         milliseconds = max(int(seconds * 1000), 1)
@@ -78,22 +85,18 @@ class RedisStreamSubscriber(BaseSubscriber):
         entry = _entry(found)
         if entry is None:
             return None
-        offset, data = entry
-        self._after = offset
-        if not is_end(data):
-            return Message(data, offset)
-        self._over = self._is_over() and self._is_drained()
+        self._after, fields = entry
+        if not is_end(fields[_FIELD]):
+            return Message(fields[_FIELD], self._after)
+        # That of an earlier run is passed over.
+        self._over = int(fields.get(_OVER, 0)) > self._known
         return None
 
-    def _is_drained(self) -> bool:
+    def _is_drained(self, look: Look) -> bool:
         return _number(self._after) >= _number(self._last())
 
     def _last(self) -> str:
-        def ask(client: Any) -> str:
-            newest = client.xrevrange(self._topic, count=1)
-            return newest[0][0].decode() if newest else "0-0"
-
-        return self._server.call(ask)
+        return self._server.call(lambda client: _newest(client, self._topic))
 
 
 class RedisGroupSubscriber(BaseSubscriber):
@@ -141,6 +144,7 @@ class RedisGroupSubscriber(BaseSubscriber):
         self._max_deliveries = max_deliveries
         self._next_claim = 0.0
         self._server.call(lambda client: self._make_group(client, start))
+        self._note()
 
     @property
     def dead_letters(self) -> str:
@@ -169,7 +173,7 @@ class RedisGroupSubscriber(BaseSubscriber):
         """Move the whole group; what is pending stays so."""
         place = "$" if offset == "$" else _before(str(offset))
         self._server.call(lambda client: client.xgroup_setid(self._topic, self._group, place))
-        self._over = False
+        self._note()
 
     def _receive(self, seconds: float) -> Message | None:
         if time.monotonic() >= self._next_claim:
@@ -184,7 +188,10 @@ class RedisGroupSubscriber(BaseSubscriber):
             )
         )
         entry = _entry(found)
-        return None if entry is None else self._message(*entry, deliveries=1)
+        if entry is None:
+            return None
+        offset, fields = entry
+        return self._message(offset, fields[_FIELD], deliveries=1)
 
     def _message(self, offset: str, data: bytes, deliveries: int) -> Message | None:
         message = Message(data, offset, deliveries, receipt=offset)
@@ -225,14 +232,18 @@ class RedisGroupSubscriber(BaseSubscriber):
 
         self._server.call(move)
 
-    def _is_drained(self) -> bool:
+    def _is_drained(self, look: Look) -> bool:
         def ask(client: Any) -> bool:
             groups = client.xinfo_groups(self._topic)
             mine = next(g for g in groups if g["name"] == self._group.encode())
-            newest = client.xrevrange(self._topic, count=1)
-            last = newest[0][0].decode() if newest else "0-0"
-            delivered = mine["last-delivered-id"].decode()
-            return not mine["pending"] and _number(delivered) >= _number(last)
+            last = _newest(client, self._topic) if look.lost else look.at or "0"
+            after = f"({mine['last-delivered-id'].decode()}"
+            unread = client.xrange(self._topic, after, last, count=1)
+            # The end itself is nothing that a later member would come for.
+            if unread and unread[0][0].decode() != look.at:
+                return False
+            pending = client.xpending(self._topic, self._group)["min"]
+            return pending is None or _number(pending.decode()) > _number(last)
 
         return self._server.call(ask)
 
@@ -245,7 +256,13 @@ class RedisGroupSubscriber(BaseSubscriber):
                 raise
 
 
-def _entry(found: Any) -> tuple[str, bytes] | None:
+def _newest(client: Any, topic: str) -> str:
+    """The offset of the last entry of a stream."""
+    newest = client.xrevrange(topic, count=1)
+    return newest[0][0].decode() if newest else "0-0"
+
+
+def _entry(found: Any) -> tuple[str, dict[bytes, bytes]] | None:
     """The one entry in the answer of a read, in either form that redis-py gives."""
     if not found:
         return None
@@ -258,7 +275,7 @@ def _entry(found: Any) -> tuple[str, bytes] | None:
     if not entries:
         return None
     offset, fields = entries[0]
-    return offset.decode(), fields[_FIELD]
+    return offset.decode(), fields
 
 
 def _number(offset: str) -> tuple[int, int]:

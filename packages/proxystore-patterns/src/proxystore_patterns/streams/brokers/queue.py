@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import queue
 import threading
+import time
 import weakref
 from collections.abc import Mapping
 from multiprocessing.context import BaseContext
@@ -14,55 +15,67 @@ from typing import Any, Protocol
 from proxystore.abc import Acknowledgement
 from proxystore_patterns.errors import EndOfStreamError, StreamTimeoutError
 from proxystore_patterns.streams._contract import BrokerCapability, Delivery, Message
-from proxystore_patterns.streams._events import EndOfStreamEvent, event_to_bytes, is_end
+from proxystore_patterns.streams._events import (
+    EndOfStreamEvent,
+    bytes_to_event,
+    event_to_bytes,
+    is_end,
+)
 
 __all__ = ["ProcessQueue", "QueuePublisher", "QueueSubscriber"]
 
-
-_ROOM_WITHIN = 1.0
+_SLICE = 1.0
 
 
 # With the parameters of queue.Queue.
 class _Queue(Protocol):
     def put(self, obj: bytes, block: bool, timeout: float | None) -> None: ...  # noqa: FBT001
     def get(self, block: bool, timeout: float | None) -> bytes: ...  # noqa: FBT001
+    def qsize(self) -> int: ...
 
 
 class _Count:
     """The producers of one queue, for threads of one process."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._begun = self._ended = self._expected = 0
+        # Of this run: begun, ended, expected. Of all: runs that ended. Any: of one process or more.
+        self._counts: Any = [0, 0, 0, 0]
+        self._lock: Any = threading.Lock()
+
+    @property
+    def runs(self) -> int:
+        """How many times the last producer has ended."""
+        with self._lock:
+            return int(self._counts[3])
+
+    @property
+    def is_running(self) -> bool:
+        """Whether producers have begun and not all of them ended."""
+        with self._lock:
+            return bool(self._counts[0])
 
     def begin(self, producers: int) -> None:
         with self._lock:
-            self._begun += 1
-            self._expected = max(self._expected, producers)
+            self._counts[0] += 1
+            self._counts[2] = max(self._counts[2], producers)
 
-    def end(self) -> bool:
-        """Count one that has ended; whether it was the last."""
+    def end(self) -> int | None:
+        """Count one that has ended; if it was the last, the number of the run."""
         with self._lock:
-            self._ended += 1
-            return self._ended >= max(self._begun, self._expected)
+            begun, ended, expected, runs = self._counts[:]
+            if ended + 1 < max(begun, expected):
+                self._counts[1] += 1
+                return None
+            self._counts[:] = [0, 0, 0, runs + 1]
+            return int(runs) + 1
 
 
 class _SharedCount(_Count):
     """The producers of one queue, for a tree of processes."""
 
     def __init__(self, context: BaseContext) -> None:
-        # begun, ended, expected; with a lock of its own.
-        self._counts: Any = context.Array("q", 3)
-
-    def begin(self, producers: int) -> None:
-        with self._counts.get_lock():
-            self._counts[0] += 1
-            self._counts[2] = max(self._counts[2], producers)
-
-    def end(self) -> bool:
-        with self._counts.get_lock():
-            self._counts[1] += 1
-            return bool(self._counts[1] >= max(self._counts[0], self._counts[2]))
+        self._counts = context.Array("q", 4)
+        self._lock = self._counts.get_lock()
 
 
 class ProcessQueue:
@@ -80,7 +93,7 @@ class ProcessQueue:
     def __init__(self, maxsize: int = 0, *, context: BaseContext | None = None) -> None:
         context = context or multiprocessing.get_context()
         self._queue = context.Queue(maxsize)
-        self.count: _Count = _SharedCount(context)
+        self.count = _SharedCount(context)
 
     def put(self, obj: bytes, block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002
         """As `queue.Queue.put`."""
@@ -90,6 +103,10 @@ class ProcessQueue:
         """As `queue.Queue.get`."""
         found: bytes = self._queue.get(block, timeout)
         return found
+
+    def qsize(self) -> int:
+        """As `multiprocessing.Queue.qsize`."""
+        return int(self._queue.qsize())
 
 
 _COUNTS: weakref.WeakKeyDictionary[_Queue, _Count] = weakref.WeakKeyDictionary()
@@ -148,8 +165,9 @@ class QueuePublisher:
             raise StreamTimeoutError(topic, "room in the queue", self._timeout or 0) from exc
 
     def end(self, topic: str, producer: str) -> None:
-        if _count_of(self._queue(topic)).end():
-            self.send_message(topic, event_to_bytes(EndOfStreamEvent(topic, producer)))
+        run = _count_of(self._queue(topic)).end()
+        if run is not None:
+            self.send_message(topic, event_to_bytes(EndOfStreamEvent(topic, str(run))))
 
     def close(self) -> None:
         """Leave the queues to whoever made them."""
@@ -168,6 +186,9 @@ class QueuePublisher:
 class QueueSubscriber:
     """Takes messages out of one queue, each of which one subscriber gets.
 
+    Who comes when the producers have ended gets what they left and the end, and if
+    they left nothing waits for others to begin.
+
     Args:
         queue: As for `QueuePublisher`.
         block: Wait for a message when `next_message` is given no timeout.
@@ -182,6 +203,11 @@ class QueueSubscriber:
         self._queue: _Queue = queue
         self._timeout = timeout if block else 0.0
         self._over = False
+        self._count = _count_of(self._queue)
+        # The end of the last of these runs is for whoever waited for it.
+        self._known = self._count.runs
+        if not self._count.is_running and self._has_left():
+            self._known -= 1
 
     @property
     def topic(self) -> str:
@@ -194,23 +220,39 @@ class QueueSubscriber:
         return frozenset()
 
     def next_message(self, timeout: float | None = None) -> Message:
-        if self._over:
-            raise EndOfStreamError(self.topic)
         timeout = self._timeout if timeout is None else timeout
-        try:
-            data = self._queue.get(timeout is None or timeout > 0, timeout)
-        except queue.Empty as exc:
-            raise StreamTimeoutError(self.topic, "message", timeout or 0) from exc
-        if is_end(data):
-            self._over = True
-            self._tell_the_next(data)
-            raise EndOfStreamError(self.topic)
-        return Message(data)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._over:
+            left = _SLICE if deadline is None else min(_SLICE, deadline - time.monotonic())
+            try:
+                data = self._queue.get(left > 0, max(left, 0))
+            except queue.Empty as exc:
+                # Somebody else may have taken the message that says so.
+                self._over = self._count.runs > self._known
+                if deadline is not None and time.monotonic() >= deadline and not self._over:
+                    raise StreamTimeoutError(self.topic, "message", timeout or 0) from exc
+                continue
+            if not is_end(data):
+                return Message(data)
+            self._take_end(data)
+        raise EndOfStreamError(self.topic)
 
     def close(self) -> None:
         """Leave the queue to whoever made it."""
 
-    def _tell_the_next(self, data: bytes) -> None:
-        # The end is the last message, so there is room for it.
-        with contextlib.suppress(queue.Full):
-            self._queue.put(data, True, _ROOM_WITHIN)  # noqa: FBT003 - as queue.Queue has it
+    def _has_left(self) -> bool:
+        """Whether there is something besides the end of a run."""
+        try:
+            return self._queue.qsize() > 1
+        # Of multiprocessing where semaphores tell no value, as on macOS.
+        except NotImplementedError:
+            return True
+
+    def _take_end(self, data: bytes) -> None:
+        event = bytes_to_event(data)
+        assert isinstance(event, EndOfStreamEvent)
+        self._over = int(event.producer) > self._known
+        if self._over:
+            # For the next; if it is full by now, others have begun.
+            with contextlib.suppress(queue.Full):
+                self._queue.put(data, False, None)  # noqa: FBT003 - as queue.Queue has it
