@@ -33,7 +33,7 @@ class RabbitMQBroker(Broker):
         return RabbitMQSubscriber(self._url, topic, max_deliveries=2)
 
     def make_dead_letter_subscriber(self, topic: str) -> Subscriber:
-        return DeadLetters(self._url, f"{topic}.consumers.dead")
+        return DeadLetters(self._url, f"{topic}.dead.consumers")
 
 
 class DeadLetters:

@@ -18,11 +18,21 @@ from proxystore_patterns.errors import BrokerUnavailableError
 __all__ = ["KafkaPublisher", "failure", "roll_topic"]
 
 _TIMEOUT = 30.0
+_ROLL = "proxystore.producers."
 
 
 def roll_topic(topic: str) -> str:
-    """The topic that tells which producers of ``topic`` began and ended."""
-    return f"{topic}.producers"
+    """The topic that tells which producers of ``topic`` began and ended.
+
+    Raises:
+        ValueError: ``topic`` is one that tells so of another.
+    """
+    if topic.startswith(_ROLL):
+        raise ValueError(
+            f"Topic {topic!r} begins with {_ROLL!r}, as those do that say who sends to topics. "
+            f"Give it another name."
+        )
+    return f"{_ROLL}{topic}"
 
 
 def failure(where: str, error: KafkaError) -> BrokerUnavailableError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
@@ -57,11 +57,13 @@ class _KafkaReader:
             **(options or {}),
             "bootstrap.servers": bootstrap_servers,
         }
-        self._roll = KafkaRoll(topic, {**self._options, "group.id": uuid4().hex})
+        roll_options = {**self._options, "group.id": uuid4().hex}
+        self._roll = KafkaRoll(topic, self._where, roll_options)
         self._consumer = Consumer(self._options)
         self._next: dict[int, int] = {}
         self._ends: dict[int, int] | None = None
         self._closed = False
+        self._known = 0
 
     @property
     def topic(self) -> str:
@@ -113,21 +115,36 @@ class _KafkaReader:
     def _given(self, message: Message) -> Message:
         return message
 
+    def _note(self) -> None:
+        """Note the runs that ended before, and left nothing: ends after them are its own."""
+        self._roll.catch_up(_TIMEOUT)
+        self._known = self._roll.runs
+        self._ends = None
+        if self._known and not self._roll.is_running and not self._is_drained(_TIMEOUT):
+            self._known -= 1
+        self._ends = None
+
     def _is_over(self) -> bool:
-        if not self._roll.is_over():
-            return False
+        self._roll.look()
+        return self._roll.runs > self._known and self._is_drained(_COMMITTED_WITHIN)
+
+    def _is_drained(self, seconds: float) -> bool:
+        """Whether all was used that there was when this was first asked."""
         if self._ends is None:
             self._ends = {number: self._end(number) for number in self._partitions()}
-        positions = self._positions(list(self._ends))
+        positions = self._positions(list(self._ends), seconds)
         return all(max(positions.get(number, 0), 0) >= end for number, end in self._ends.items())
 
-    def _positions(self, partitions: list[int]) -> dict[int, int]:
+    def _positions(self, partitions: list[int], seconds: float) -> dict[int, int]:
         """How far the stream was used."""
         return self._next
 
     def _end(self, partition: int) -> int:
         at = TopicPartition(self._topic, partition)
-        low, high = self._consumer.get_watermark_offsets(at, timeout=_TIMEOUT)
+        try:
+            low, high = self._consumer.get_watermark_offsets(at, timeout=_TIMEOUT)
+        except KafkaException as exc:
+            raise failure(self._where, exc.args[0]) from exc
         # An empty one needs no reading, wherever it begins.
         return int(high) if high > low else 0
 
@@ -140,16 +157,39 @@ class _KafkaReader:
 
 
 class KafkaSubscriber(_KafkaReader):
-    """Reads all of a topic from its first message on, whoever else does.
+    """Reads all of a topic, whoever else does.
 
-    Offsets are ``"partition:offset"``. That a producer died without ending is not
-    noticed: give timeouts.
+    Offsets are ``"partition:offset"``. The stream ends with the newest run of
+    producers, which may be over already; with ``"$"`` with the next. That a
+    producer died without ending is not noticed, and no later run ends then: give
+    timeouts, and take another topic after that.
 
     Args:
         bootstrap_servers: ``host:port`` of some brokers, separated by commas.
         topic: What to receive.
+        start: Where to begin: ``"0"`` at the first message that is kept, ``"$"``
+            after the last.
         options: More configuration of the client.
+
+    Raises:
+        BrokerUnavailableError: The brokers cannot be reached.
     """
+
+    # Any: options of different types.
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        topic: str,
+        *,
+        start: Literal["0", "$"] = "0",
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(bootstrap_servers, topic, options=options)
+        for number in self._partitions():
+            end = self._end(number) if start == "$" else 0
+            self._next[number] = end or OFFSET_BEGINNING
+        self._assign(self._next)
+        self._note()
 
     @property
     def capabilities(self) -> frozenset[BrokerCapability]:
@@ -161,6 +201,7 @@ class KafkaSubscriber(_KafkaReader):
         at = TopicPartition(self._topic, int(partition), int(place))
         self._next[at.partition] = at.offset
         self._assign(self._next)
+        self._note()
 
     def _is_assigned(self) -> bool:
         if not self._next:
@@ -180,7 +221,9 @@ class KafkaGroupSubscriber(_KafkaReader):
     What a member that died did not acknowledge another one gets; what was
     rejected comes again to the same one, and after `max_deliveries` goes to the
     topic `dead_letters`. Deliveries are counted by the member, so they begin anew
-    with another one. The stream has ended for the group once all is acknowledged.
+    with another one. The stream has ended for the group once all is acknowledged;
+    a member that comes after that waits for the next producers to begin. That one
+    died without ending is not noticed, as for `KafkaSubscriber`.
 
     Args:
         bootstrap_servers: ``host:port`` of some brokers, separated by commas.
@@ -208,6 +251,8 @@ class KafkaGroupSubscriber(_KafkaReader):
         self._group, self._max_deliveries = group, max_deliveries
         self._servers, self._more = bootstrap_servers, options
         self._deliveries: dict[str, int] = {}
+        # Before it joins: while the group shares out partitions it says nothing.
+        self._note()
         self._consumer.subscribe([topic])
 
     @property
@@ -244,10 +289,10 @@ class KafkaGroupSubscriber(_KafkaReader):
         self._deliveries[name] = self._deliveries.get(name, 0) + 1
         return Message(message.data, message.offset, self._deliveries[name])
 
-    def _positions(self, partitions: list[int]) -> dict[int, int]:
+    def _positions(self, partitions: list[int], seconds: float) -> dict[int, int]:
         asked = [TopicPartition(self._topic, number) for number in partitions]
         try:
-            found = self._consumer.committed(asked, _COMMITTED_WITHIN)
+            found = self._consumer.committed(asked, seconds)
             return {at.partition: at.offset for at in found}
         except KafkaException as exc:
             if exc.args[0].code() == KafkaError._TIMED_OUT:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from pika.adapters.blocking_connection import BlockingChannel
@@ -12,7 +13,6 @@ from pika.exceptions import AMQPConnectionError
 
 from proxystore.abc import Acknowledgement
 from proxystore.errors import ClosedError
-from proxystore_patterns.streams._events import EndOfStreamEvent, event_to_bytes
 from proxystore_patterns.streams.brokers._rabbitmq_server import (
     PERSISTENT,
     Connection,
@@ -94,19 +94,24 @@ class RabbitMQPublisher:
         # After a lost connection: what this publisher held is back on the rolls.
         for topic, count in self._mine.items():
             for _ in range(count):
-                self._hold(channel, topic)
+                consume = partial(channel.basic_consume, Roll.queue(topic))
+                # Another run may have begun since, or the server not have noticed.
+                if not self._hold(channel, topic, consume):
+                    self._enter(channel, topic)
 
     def _begin(self, channel: BlockingChannel, topic: str) -> None:
         channel.exchange_declare(topic, "fanout", durable=True)
         for name in self._groups:
             Group(topic, name).declare(channel)
-        Roll.call(channel, topic)
-        channel.queue_declare(Roll.begun_queue(topic), durable=True)
-        for queue in (Roll.queue(topic), Roll.begun_queue(topic)):
-            channel.basic_publish("", queue, b"", PERSISTENT)
-        self._hold(channel, topic)
+        self._enter(channel, topic)
 
-    def _hold(self, channel: BlockingChannel, topic: str) -> None:
+    def _enter(self, channel: BlockingChannel, topic: str) -> None:
+        if not self._hold(channel, topic, partial(Roll.enter, channel, topic)):
+            raise AMQPConnectionError("the server gave no answer to a producer that began")
+
+    def _hold(
+        self, channel: BlockingChannel, topic: str, consume: Callable[[Callable[..., None]], str]
+    ) -> bool:
         """Take a message off the roll, and keep it for as long as a producer lives."""
         got: list[int] = []
 
@@ -114,23 +119,33 @@ class RabbitMQPublisher:
         def take(_channel: Any, method: Any, _properties: Any, _body: bytes) -> None:
             got.append(method.delivery_tag)
 
-        tag = channel.basic_consume(Roll.queue(topic), take)
+        tag = consume(take)
         deadline = time.monotonic() + _REGISTERED_WITHIN
         while not got:
             channel.connection.process_data_events(time_limit=0.1)
-            if time.monotonic() > deadline:
-                raise AMQPConnectionError("the server gave no answer to a producer that began")
+            if time.monotonic() > deadline and not got:
+                channel.basic_cancel(tag)
+                return False
         self._held.setdefault(topic, []).append((tag, got[0]))
+        return True
 
     def _end(self, channel: BlockingChannel, topic: str) -> None:
+        # Before it leaves, if it is the last: who is killed in between has ended the run.
+        before = Roll.call(channel, topic)
+        alone = (before.dead, before.living) == (0, 1)
+        if alone:
+            self._finish(channel, topic, before)
         held = self._held.get(topic)
         if held:
             tag, delivery = held.pop()
             self._mine[topic] -= 1
             channel.basic_ack(delivery)
             channel.basic_cancel(tag)
-        begun = channel.queue_declare(Roll.begun_queue(topic), durable=True).method.message_count
-        roll = Roll.call(channel, topic)
-        if roll == Roll(0, 0) and begun >= self._expected[topic]:
-            end = event_to_bytes(EndOfStreamEvent(topic))
-            channel.basic_publish(topic, "", end, PERSISTENT)
+        after = Roll.call(channel, topic)
+        if not alone and (after.dead, after.living) == (0, 0):
+            self._finish(channel, topic, after)
+
+    def _finish(self, channel: BlockingChannel, topic: str, roll: Roll) -> None:
+        """End the run, unless producers are still to come, or another has ended it."""
+        if roll.begun >= self._expected[topic]:
+            Roll.finish(channel, topic)

@@ -103,11 +103,11 @@ class Group(NamedTuple):
 
     @property
     def queue(self) -> str:
-        return f"{self.topic}.{self.name}"
+        return f"{_part(self.topic)}.group.{_part(self.name)}"
 
     @property
     def dead_letters(self) -> str:
-        return f"{self.topic}.{self.name}.dead"
+        return f"{_part(self.topic)}.dead.{_part(self.name)}"
 
     def declare(self, channel: BlockingChannel) -> int:
         """Make what is not there; how many messages wait."""
@@ -119,28 +119,72 @@ class Group(NamedTuple):
 
 
 class Roll(NamedTuple):
-    """The producers of a topic, as a queue that has a message for each.
+    """The producers of a topic, as queues.
 
-    A producer takes one and keeps it unacknowledged: when it ends it acknowledges
-    it, and when it dies the server puts it back. So what waits in the queue are
-    producers that died, and its consumers are those that live.
+    One has a message for each producer of this run. A producer takes one and keeps
+    it unacknowledged: when it ends it acknowledges it, and when it dies the server
+    puts it back. So what waits in the queue are producers that died, and its
+    consumers are those that live.
     """
 
     dead: int
     living: int
+    begun: int
+    """Producers that this run ever had; 0 between runs."""
+    runs: int
+    """How many times the last producer has ended."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the producers that are left died."""
+        return self.dead > 0 and not self.living
 
     @classmethod
     def call(cls, channel: BlockingChannel, topic: str) -> Roll:
         """Count them."""
         found = channel.queue_declare(cls.queue(topic), durable=True).method
-        return cls(found.message_count, found.consumer_count)
+        counts = (_count(channel, queue(topic)) for queue in (_begun, _ended))
+        return cls(found.message_count, found.consumer_count, *counts)
+
+    @classmethod
+    def enter(cls, channel: BlockingChannel, topic: str, take: Callable[..., object]) -> str:
+        """Add a producer, which lives while it keeps what ``take`` is given; its consumer tag."""
+        if cls.call(channel, topic).is_lost:
+            # Of a run that died. Nothing is lost of one that begins just now: who adds a
+            # message consumes before.
+            channel.queue_purge(cls.queue(topic))
+            channel.queue_purge(_begun(topic))
+        tag = channel.basic_consume(cls.queue(topic), take)
+        for queue in (cls.queue(topic), _begun(topic)):
+            channel.basic_publish("", queue, b"", PERSISTENT)
+        return tag
+
+    @staticmethod
+    def finish(channel: BlockingChannel, topic: str) -> None:
+        """Say that the last producer of this run has ended."""
+        channel.basic_publish("", _ended(topic), b"", PERSISTENT)
+        channel.queue_purge(_begun(topic))
 
     @staticmethod
     def queue(topic: str) -> str:
         """Its name."""
-        return f"{topic}.producers"
+        return f"{_part(topic)}.producers"
 
-    @staticmethod
-    def begun_queue(topic: str) -> str:
-        """The name of a queue with a message for each producer that ever began."""
-        return f"{topic}.begun"
+
+def _count(channel: BlockingChannel, queue: str) -> int:
+    """How many messages wait in a queue, which is made if it is not there."""
+    found: int = channel.queue_declare(queue, durable=True).method.message_count
+    return found
+
+
+def _begun(topic: str) -> str:
+    return f"{_part(topic)}.begun"
+
+
+def _ended(topic: str) -> str:
+    return f"{_part(topic)}.ended"
+
+
+def _part(name: str) -> str:
+    """``name`` as a part of a name whose parts end with full stops."""
+    return name.replace("%", "%25").replace(".", "%2E")

@@ -16,7 +16,6 @@ from proxystore_patterns.errors import (
     StreamTimeoutError,
 )
 from proxystore_patterns.streams._contract import BrokerCapability, Delivery, Message
-from proxystore_patterns.streams._events import is_end
 from proxystore_patterns.streams.brokers._rabbitmq_server import (
     Connection,
     Group,
@@ -25,7 +24,7 @@ from proxystore_patterns.streams.brokers._rabbitmq_server import (
 
 __all__ = ["RabbitMQSubscriber"]
 
-_SLICE = 0.5
+_SLICE = 0.2
 _DELIVERIES = "x-deliveries"
 
 
@@ -36,7 +35,8 @@ class RabbitMQSubscriber:
     once; what was delivered too often goes to the queue `dead_letters`. What is
     delivered again comes after what waits. Members are told of the end when nothing
     waits; what one of them has not acknowledged by then, and dies with, waits
-    for the next member.
+    for the next member, which gets it and the end. Who comes when the producers
+    have ended and nothing is left waits for others to begin.
 
     Args:
         url: ``amqp://user:password@host:port/vhost``.
@@ -60,12 +60,14 @@ class RabbitMQSubscriber:
         self._group = Group(topic, group)
         self._max_deliveries = max_deliveries
         self._arrived: deque[tuple[Message, bool]] = deque()
-        self._after_end = False
         self._channels = 0
         self._over = self._closed = False
+        # Of the run that was over when this member came: its end is for whoever was given
+        # something of it.
+        self._known_runs, self._known_lost, self._used = 0, False, False
         self._connection = Connection(url, retry_for, self._prepare)
         # Now, so that the group gets what is sent from here on.
-        self._connection.call(lambda channel: None)
+        self._connection.call(self._note)
 
     @property
     def topic(self) -> str:
@@ -136,10 +138,7 @@ class RabbitMQSubscriber:
         if not self._arrived:
             return None
         message, redelivered = self._arrived.popleft()
-        if is_end(message.data):
-            self._take_end(message)
-            return None
-        self._after_end = False
+        self._used = True
         if redelivered:
             # Its consumer died: said in the message, or one that kills all of its
             # consumers would come for ever.
@@ -164,23 +163,31 @@ class RabbitMQSubscriber:
 
         self._connection.call(settle)
 
-    def _take_end(self, end: Message) -> None:
-        """Leave the end to the next member, unless it is that of an earlier run."""
-        roll = self._connection.call(lambda channel: Roll.call(channel, self.topic))
-        waiting = self._connection.call(self._group.declare)
-        if roll != Roll(0, 0) or (waiting and self._after_end):
-            # The second of two ends in a row is one too many.
-            self._after_end = False
-            self.acknowledge(end)
-            return
-        self._after_end = bool(waiting)
-        self._over = not waiting
-        self._settle(end, self._group.queue)
+    def _note(self, channel: BlockingChannel) -> None:
+        roll = Roll.call(channel, self.topic)
+        waiting = self._group.declare(channel)
+        channel.connection.process_data_events(time_limit=0)
+        self._used = bool(waiting or self._arrived)
+        self._known_runs, self._known_lost = roll.runs, roll.is_lost
 
     def _look(self) -> None:
+        """See whether something is left to wait for."""
         roll = self._connection.call(lambda channel: Roll.call(channel, self.topic))
-        if roll.dead and not roll.living:
+        self._known_lost = self._known_lost and roll.is_lost
+        between = roll.runs > 0 and not roll.begun
+        ended = roll.runs > self._known_runs or (self._used and between)
+        lost = roll.is_lost and (self._used or not self._known_lost)
+        if not (ended or lost) or not self._is_drained():
+            return
+        if not ended:
             raise ProducersLostError(self.topic, f"{roll.dead} of its producers lost connection")
+        self._over = True
+
+    def _is_drained(self) -> bool:
+        waiting = self._connection.call(self._group.declare)
+        # What the server sent before it answered.
+        self._connection.call(lambda channel: channel.connection.process_data_events(time_limit=0))
+        return not waiting and not self._arrived
 
 
 def _count(header: object) -> int:

@@ -204,9 +204,10 @@ class QueueSubscriber:
         self._timeout = timeout if block else 0.0
         self._over = False
         self._count = _count_of(self._queue)
-        # The end of the last of these runs is for whoever waited for it.
+        # The end of the last of these runs is for whoever waited for it, unless there is more
+        # than that end.
         self._known = self._count.runs
-        if not self._count.is_running and self._has_left():
+        if not self._count.is_running and self._size() not in {0, 1}:
             self._known -= 1
 
     @property
@@ -227,8 +228,9 @@ class QueueSubscriber:
             try:
                 data = self._queue.get(left > 0, max(left, 0))
             except queue.Empty as exc:
-                # Somebody else may have taken the message that says so.
-                self._over = self._count.runs > self._known
+                # Somebody else may have taken the message that says so. Empty is not enough:
+                # processes put by a thread.
+                self._over = self._count.runs > self._known and self._size() == 0
                 if deadline is not None and time.monotonic() >= deadline and not self._over:
                     raise StreamTimeoutError(self.topic, "message", timeout or 0) from exc
                 continue
@@ -240,13 +242,12 @@ class QueueSubscriber:
     def close(self) -> None:
         """Leave the queue to whoever made it."""
 
-    def _has_left(self) -> bool:
-        """Whether there is something besides the end of a run."""
+    def _size(self) -> int | None:
         try:
-            return self._queue.qsize() > 1
+            return self._queue.qsize()
         # Of multiprocessing where semaphores tell no value, as on macOS.
         except NotImplementedError:
-            return True
+            return None
 
     def _take_end(self, data: bytes) -> None:
         event = bytes_to_event(data)
