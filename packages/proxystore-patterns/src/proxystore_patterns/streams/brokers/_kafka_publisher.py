@@ -86,6 +86,8 @@ class KafkaPublisher:
         return Acknowledgement.PROCESS
 
     def begin(self, topic: str, producer: str, *, producers: int = 1) -> None:
+        # First, for without a connection the client looks again after half a second.
+        self._partition(topic)
         said = {"begin": producer, "producers": producers}
         self._produce(roll_topic(topic), json.dumps(said).encode(), 0)
 

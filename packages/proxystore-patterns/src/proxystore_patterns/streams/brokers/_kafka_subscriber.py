@@ -253,6 +253,8 @@ class KafkaGroupSubscriber(_KafkaReader):
         self._deliveries: dict[str, int] = {}
         # Before it joins: while the group shares out partitions it says nothing.
         self._note()
+        # Makes the topic, which the group would notice with its next look at all topics only.
+        self._partitions()
         self._consumer.subscribe([topic])
 
     @property
