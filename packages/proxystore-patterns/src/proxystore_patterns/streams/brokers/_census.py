@@ -19,8 +19,8 @@ _OWN = "proxystore:"
 # Keys: producers (a sorted set of ids by when their leases end, in ms), the census (a hash
 # of how many of this run began and ended, and how many there will be at least, none of which
 # is there between runs; when the newest run ended, and with which entry of a stream) and the
-# topic. Arguments begin with the id of a producer, milliseconds of its lease and the message
-# that says the end.
+# topic. Arguments: the id of a producer, milliseconds of its lease, the message that says the
+# end, and how many producers there will be at least.
 _NOW = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000) "
 _LOST = """
 local census = redis.call('HMGET', KEYS[2], 'begun', 'expected')
@@ -118,7 +118,7 @@ class Census:
             producers: How many there will be at least.
         """
         check_topic(topic)
-        self._run(_BEGIN, topic, producer, self._milliseconds, event_to_bytes(EndOfStreamEvent(topic)), producers)
+        self._run(_BEGIN, topic, producer, producers)
         with self._lock:
             self._mine.add((topic, producer))
             if self._renewing is None:
@@ -136,11 +136,11 @@ class Census:
         """
         with self._lock:
             self._mine.discard((topic, producer))
-        self._run(_END + tell, topic, producer, self._milliseconds, event_to_bytes(EndOfStreamEvent(topic)))
+        self._run(_END + tell, topic, producer)
 
     def tell(self, topic: str, tell: str) -> None:
         """Run the Lua ``tell``, as `end` does after the last producer."""
-        self._run(tell, topic, "", 0, event_to_bytes(EndOfStreamEvent(topic)))
+        self._run(tell, topic)
 
     def look(self, topic: str) -> Look:
         """How ``topic`` stands."""
@@ -151,10 +151,12 @@ class Census:
         """Renew no more leases."""
         self._closed.set()
 
-    # Any: what scripts take and give.
-    def _run(self, script: str, topic: str, *arguments: Any) -> Any:
+    # Any: what scripts give.
+    def _run(self, script: str, topic: str, producer: str = "", producers: int = 1) -> Any:
         keys = (_producers(topic), f"{_OWN}census:{topic}", topic)
-        return self._server.call(lambda client: client.eval(script, len(keys), *keys, *arguments))
+        marker = event_to_bytes(EndOfStreamEvent(topic))
+        given = (*keys, producer, self._milliseconds, marker, producers)
+        return self._server.call(lambda client: client.eval(script, len(keys), *given))
 
     def _renew(self) -> None:
         while not self._closed.wait(self._lease / 4):
