@@ -5,10 +5,13 @@ Needs the extra: ``pip install 'proxystore-patterns[kafka]'``.
 
 from __future__ import annotations
 
-from proxystore_patterns.streams.brokers._kafka_publisher import KafkaPublisher
-from proxystore_patterns.streams.brokers._kafka_subscriber import (
-    KafkaGroupSubscriber,
-    KafkaSubscriber,
-)
+from proxystore_patterns._extras import Extra
+
+with Extra("kafka", "confluent_kafka"):
+    from proxystore_patterns.streams.brokers._kafka_publisher import KafkaPublisher
+    from proxystore_patterns.streams.brokers._kafka_subscriber import (
+        KafkaGroupSubscriber,
+        KafkaSubscriber,
+    )
 
 __all__ = ["KafkaGroupSubscriber", "KafkaPublisher", "KafkaSubscriber"]

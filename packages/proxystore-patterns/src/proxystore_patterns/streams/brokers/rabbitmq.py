@@ -5,7 +5,10 @@ Needs the extra: ``pip install 'proxystore-patterns[rabbitmq]'``.
 
 from __future__ import annotations
 
-from proxystore_patterns.streams.brokers._rabbitmq_publisher import RabbitMQPublisher
-from proxystore_patterns.streams.brokers._rabbitmq_subscriber import RabbitMQSubscriber
+from proxystore_patterns._extras import Extra
+
+with Extra("rabbitmq", "pika"):
+    from proxystore_patterns.streams.brokers._rabbitmq_publisher import RabbitMQPublisher
+    from proxystore_patterns.streams.brokers._rabbitmq_subscriber import RabbitMQSubscriber
 
 __all__ = ["RabbitMQPublisher", "RabbitMQSubscriber"]

@@ -14,11 +14,9 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import uuid4
 
-import zmq
-from zmq.utils.monitor import recv_monitor_message
-
 from proxystore.abc import Acknowledgement
 from proxystore.errors import ClosedError
+from proxystore_patterns._extras import Extra
 from proxystore_patterns.errors import (
     BrokerUnavailableError,
     EndOfStreamError,
@@ -32,6 +30,10 @@ from proxystore_patterns.streams._events import (
     event_to_bytes,
     is_end,
 )
+
+with Extra("zmq", "zmq"):
+    import zmq
+    from zmq.utils.monitor import recv_monitor_message
 
 __all__ = ["ZeroMQPublisher", "ZeroMQSubscriber"]
 
