@@ -73,3 +73,13 @@ class TestMockKafkaGroup(BrokerContract):
         made = MockKafkaGroup(kafka_mock)
         yield made
         made.close()
+
+
+@pytest.mark.slow
+def test_a_topic_cannot_be_one_that_tells_of_producers(kafka_mock: str) -> None:
+    publisher = KafkaPublisher(kafka_mock)
+    with pytest.raises(ValueError, match="another name"):
+        publisher.begin("proxystore.producers.x", "p")
+    with pytest.raises(ValueError, match="another name"):
+        KafkaSubscriber(kafka_mock, "proxystore.producers.x")
+    publisher.close()

@@ -73,3 +73,26 @@ class TestRabbitMQ(BrokerContract):
         made = RabbitMQBroker(rabbitmq_server.url)
         yield made
         made.close()
+
+
+@pytest.mark.slow
+def test_topics_and_groups_named_after_others_are_apart(rabbitmq_server: Any) -> None:
+    url = rabbitmq_server.url
+    places = [("x", name) for name in ("producers", "begun", "ended", "g", "g.dead", "dead.g")]
+    places += [("x.g", "dead"), ("x.group", "g"), ("x%2Eg", "dead")]
+    subscribers = [RabbitMQSubscriber(url, topic, group=group) for topic, group in places]
+    publisher = RabbitMQPublisher(url, groups=())
+    topics = dict(places)
+    for topic in topics:
+        publisher.begin(topic, "p")
+    for topic in topics:
+        publisher.send_message(topic, topic.encode())
+        publisher.end(topic, "p")
+    for (topic, _), subscriber in zip(places, subscribers, strict=True):
+        found = subscriber.next_message(5)
+        assert topic.encode() == found.data
+        subscriber.acknowledge(found)
+        with pytest.raises(EOFError):
+            subscriber.next_message(5)
+        subscriber.close()
+    publisher.close()

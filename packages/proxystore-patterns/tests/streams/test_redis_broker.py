@@ -13,6 +13,7 @@ from proxystore_patterns.streams.brokers.redis import (
     RedisPublisher,
     RedisQueuePublisher,
     RedisQueueSubscriber,
+    RedisStreamPublisher,
     RedisSubscriber,
 )
 from proxystore_patterns.testing import Broker, BrokerContract
@@ -101,4 +102,32 @@ def test_the_level_is_that_of_the_server(
 ) -> None:
     publisher = RedisQueuePublisher(*start_redis(*options).place)
     assert level == publisher.acknowledges
+    publisher.close()
+
+
+def test_topics_named_after_others_are_apart(redis_server: Any) -> None:
+    publisher = RedisQueuePublisher(*redis_server.place)
+    topics = ("x", "x:census", "x:producers", "census:x", "producers:x")
+    subscribers = {topic: RedisQueueSubscriber(*redis_server.place, topic) for topic in topics}
+    for topic in topics:
+        publisher.begin(topic, "p")
+    for topic in topics:
+        publisher.send_message(topic, topic.encode())
+        publisher.end(topic, "p")
+    for topic, subscriber in subscribers.items():
+        assert topic.encode() == subscriber.next_message(5).data
+        with pytest.raises(EOFError):
+            subscriber.next_message(5)
+        subscriber.close()
+    publisher.close()
+
+
+@pytest.mark.parametrize("kind", ["census", "producers"])
+def test_a_topic_cannot_have_a_name_of_the_census(redis_server: Any, kind: str) -> None:
+    topic = f"proxystore:{kind}:x"
+    publisher = RedisStreamPublisher(*redis_server.place)
+    with pytest.raises(ValueError, match="another name"):
+        publisher.begin(topic, "p")
+    with pytest.raises(ValueError, match="another name"):
+        RedisQueueSubscriber(*redis_server.place, topic)
     publisher.close()

@@ -154,7 +154,7 @@ class Roll(NamedTuple):
             # message consumes before.
             channel.queue_purge(cls.queue(topic))
             channel.queue_purge(_begun(topic))
-        tag = channel.basic_consume(cls.queue(topic), take)
+        tag: str = channel.basic_consume(cls.queue(topic), take)
         for queue in (cls.queue(topic), _begun(topic)):
             channel.basic_publish("", queue, b"", PERSISTENT)
         return tag

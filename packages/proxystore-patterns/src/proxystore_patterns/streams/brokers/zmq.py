@@ -44,8 +44,9 @@ _HERE = zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED
 
 
 def _prefix(topic: str) -> bytes:
-    # With an end, for a subscription to "t" would match "t1" too.
-    return topic.encode() + b"\0"
+    # With its length, for a subscription to "t" would match "t1" too.
+    name = topic.encode()
+    return len(name).to_bytes(4, "big") + name
 
 
 class ZeroMQPublisher:
