@@ -110,6 +110,17 @@ def test_consumers_notice_a_killed_producer_by_its_lease(
     consumer.close()
 
 
+def test_a_producer_that_lives_and_sends_nothing_is_not_lost(redis_server: Any) -> None:
+    place, topic = redis_server.place, "idle"
+    with StreamProducer[int](RedisQueuePublisher(*place, lease=0.3)) as producer:
+        producer.open_topics(topic)
+        consumer = StreamConsumer[int](RedisQueueSubscriber(*place, topic), timeout=1.0)
+        with pytest.raises(StreamTimeoutError):
+            consumer.next()
+    assert [] == list(consumer)
+    consumer.close()
+
+
 def test_a_topic_goes_on_after_a_killed_producer_while_another_lives(
     start_redis: Any, run: Any
 ) -> None:

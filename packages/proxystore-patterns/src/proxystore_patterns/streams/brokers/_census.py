@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
+from functools import partial
 from operator import methodcaller
 from typing import Any, NamedTuple
 
+from proxystore_patterns.lifetimes._renewal import Renewal
 from proxystore_patterns.streams._events import EndOfStreamEvent, event_to_bytes
 from proxystore_patterns.streams.brokers._server import RedisServer
 
@@ -94,7 +95,7 @@ class Look(NamedTuple):
 class Census:
     """Counts the producers of topics on a server. Thread safe.
 
-    Producers show that they live by leases, which a thread renews.
+    Producers show that they live by leases, which are renewed in the background.
 
     Args:
         server: Where it is kept.
@@ -104,10 +105,7 @@ class Census:
     def __init__(self, server: RedisServer, lease: float) -> None:
         self._server, self._lease = server, lease
         self._milliseconds = int(lease * 1000)
-        self._lock = threading.Lock()
-        self._mine: set[tuple[str, str]] = set()
-        self._closed = threading.Event()
-        self._renewing: threading.Thread | None = None
+        self._renewals: dict[tuple[str, str], Renewal] = {}
 
     def begin(self, topic: str, producer: str, producers: int) -> None:
         """Count a producer, and renew its lease from now on.
@@ -119,11 +117,9 @@ class Census:
         """
         check_topic(topic)
         self._run(_BEGIN, topic, producer, producers)
-        with self._lock:
-            self._mine.add((topic, producer))
-            if self._renewing is None:
-                self._renewing = threading.Thread(target=self._renew, daemon=True)
-                self._renewing.start()
+        self._renewals[topic, producer] = Renewal(
+            self._lease, partial(self._renew, topic, producer), lane=self._server
+        )
 
     def end(self, topic: str, producer: str, tell: str) -> None:
         """Count one that ended, and if it was the last say so.
@@ -134,8 +130,9 @@ class Census:
             tell: Lua that gives ``ARGV[3]``, the end marker, to the subscribers of the
                 topic ``KEYS[3]``; it may use ``over``, when the run ended.
         """
-        with self._lock:
-            self._mine.discard((topic, producer))
+        renewal = self._renewals.pop((topic, producer), None)
+        if renewal is not None:
+            renewal.end()
         self._run(_END + tell, topic, producer)
 
     def tell(self, topic: str, tell: str) -> None:
@@ -149,7 +146,8 @@ class Census:
 
     def close(self) -> None:
         """Renew no more leases."""
-        self._closed.set()
+        while self._renewals:
+            self._renewals.popitem()[1].end()
 
     # Any: what scripts give.
     def _run(self, script: str, topic: str, producer: str = "", producers: int = 1) -> Any:
@@ -158,14 +156,11 @@ class Census:
         given = (*keys, producer, self._milliseconds, marker, producers)
         return self._server.call(lambda client: client.eval(script, len(keys), *given))
 
-    def _renew(self) -> None:
-        while not self._closed.wait(self._lease / 4):
-            with self._lock:
-                mine = list(self._mine)
-            for topic, producer in mine:
-                # An unreachable server is noticed by who sends; the next round tries again.
-                renew = (_RENEW, 1, _producers(topic), producer, self._milliseconds)
-                self._server.try_call(methodcaller("eval", *renew))
+    def _renew(self, topic: str, producer: str) -> bool:
+        # Who sends notices that the server cannot be reached; this asks again.
+        renew = (_RENEW, 1, _producers(topic), producer, self._milliseconds)
+        self._server.try_call(methodcaller("eval", *renew))
+        return True
 
 
 def _producers(topic: str) -> str:

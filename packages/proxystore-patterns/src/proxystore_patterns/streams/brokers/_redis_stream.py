@@ -51,6 +51,10 @@ redis.call('HSET', KEYS[2], 'at', at)
 class RedisStreamSubscriber(BaseSubscriber):
     """Reads all of a stream, whoever else does.
 
+    The stream ends with the newest run of producers, which may be over already: what
+    was sent before them is given too, as long as it is kept. With ``"$"`` it ends
+    with the next.
+
     Args:
         hostname: Of the server.
         port: Of the server.
@@ -103,8 +107,10 @@ class RedisGroupSubscriber(BaseSubscriber):
     """A member of a group, which together gets all of a stream, each message by one member.
 
     What a member does not acknowledge, because it died or rejected it, another
-    one gets; what was delivered too often goes to the topic `dead_letters`, an
-    ordinary stream. The stream has ended for the group once everything is acknowledged.
+    one gets, after what was delivered meanwhile; what was delivered too often goes to
+    the topic `dead_letters`, an ordinary stream. The stream has ended for the group
+    once everything is acknowledged. A member that comes before that gets the end too;
+    one that comes after it waits for the next producers to begin.
 
     Args:
         hostname: Of the server.
