@@ -55,9 +55,9 @@ def user_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class RedisServer:
-    """A server on a free port of the loopback, that keeps nothing."""
+    """A server on a free port of the loopback, that keeps nothing unless ``options`` say so."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         program = shutil.which("redis-server", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
         if program is None:
             why = "redis-server is not installed (ci/services redis installs it)"
@@ -65,50 +65,73 @@ class RedisServer:
                 pytest.fail(why)
             pytest.skip(why)
         with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        options = {"--port": f"{self.port}", "--bind": "127.0.0.1", "--save": "", "--dir": folder}
-        self._command = [program, *(text for pair in options.items() for text in map(str, pair))]
+            self.port: int = free.getsockname()[1]
         self._folder = folder
+        self._command = [
+            *(program, "--port", str(self.port), "--bind", "127.0.0.1"),
+            *("--dir", str(folder), "--save", "", *options),
+        ]
         self.start()
+
+    @property
+    def place(self) -> tuple[str, int]:
+        return "127.0.0.1", self.port
 
     def start(self) -> None:
         """Start it, and return once it answers."""
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+            self.process = subprocess.Popen(self._command, stdout=log, stderr=log)
         deadline = time.monotonic() + _STARTED_WITHIN
         while not self._answers():
-            assert self._process.poll() is None, (self._folder / "log").read_text()
+            assert self.process.poll() is None, (self._folder / "log").read_text()
             assert time.monotonic() < deadline, "redis-server did not start"
             time.sleep(0.005)
 
     def _answers(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as probe:
+            with socket.create_connection(self.place, timeout=1) as probe:
                 probe.sendall(b"PING\r\n")
                 return probe.recv(64).startswith(b"+PONG")
         except OSError:
             return False
 
     def kill(self) -> None:
-        """kill -9."""
-        self._process.kill()
-        self._process.wait()
+        """kill -9. Idempotent."""
+        self.process.kill()
+        self.process.wait()
+
+    def client(self) -> Any:
+        """redis-py, to see what our code did."""
+        import redis
+
+        return redis.Redis(*self.place)
 
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A server that all tests share: each uses a namespace of its own."""
+    """A server that all tests share: each uses a namespace, or topics, of its own."""
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     yield server
     server.kill()
 
 
 @pytest.fixture
-def own_redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+def start_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RedisServer]]:
+    """Starts servers for one test, which may ill-treat them."""
+    with ExitStack() as stack:
+
+        def start(*options: str) -> RedisServer:
+            made = RedisServer(tmp_path_factory.mktemp("redis"), *options)
+            stack.callback(made.kill)
+            return made
+
+        yield start
+
+
+@pytest.fixture
+def own_redis_server(start_redis: Callable[..., RedisServer]) -> RedisServer:
     """A server that the test may ill-treat."""
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield server
-    server.kill()
+    return start_redis()
 
 
 def _redis(port: int) -> Any:

@@ -16,18 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from proxystore.store import Store
 from proxystore_patterns.streams import Publisher, StreamConsumer, Subscriber
 from proxystore_patterns.streams.brokers.queue import QueuePublisher, QueueSubscriber
 from proxystore_patterns.testing import Broker
-
-# How quickly examples come is no claim, on a busy machine.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
-
-_STARTED_WITHIN = 30.0
 
 
 def program(name: str, service: str) -> str:
@@ -51,75 +44,6 @@ def free_port() -> Callable[[], int]:
             return found
 
     return find
-
-
-class RedisServer:
-    """A redis-server on a free port of the loopback."""
-
-    def __init__(self, folder: Path, port: int, *options: str) -> None:
-        self.folder, self.port = folder, port
-        self.command = [
-            *(program("redis-server", "redis"), "--port", str(port), "--bind", "127.0.0.1"),
-            *("--dir", str(folder), "--save", "", *options),
-        ]
-        self.process: subprocess.Popen[bytes] | None = None
-        self.start()
-
-    @property
-    def place(self) -> tuple[str, int]:
-        return "127.0.0.1", self.port
-
-    def start(self) -> None:
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
-        deadline = time.monotonic() + _STARTED_WITHIN
-        while not self._answers():
-            assert self.process.poll() is None, (self.folder / "log").read_text()
-            assert time.monotonic() < deadline, "redis-server did not start"
-            time.sleep(0.01)
-
-    def _answers(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(self.place, 1) as probe:
-            probe.sendall(b"PING\r\n")
-            return probe.recv(64).startswith(b"+PONG")
-        return False
-
-    def kill(self) -> None:
-        """kill -9."""
-        if self.process is not None:
-            self.process.send_signal(signal.SIGKILL)
-            self.process.wait()
-            self.process = None
-
-    def client(self) -> Any:
-        import redis
-
-        return redis.Redis(*self.place)
-
-
-@pytest.fixture(scope="session")
-def redis_server(
-    tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]
-) -> Iterator[RedisServer]:
-    """A server that tests share: each uses topics of its own."""
-    server = RedisServer(tmp_path_factory.mktemp("redis"), free_port())
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-def start_redis(
-    tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]
-) -> Iterator[Callable[..., RedisServer]]:
-    """Starts servers for one test, which may ill-treat them."""
-    with contextlib.ExitStack() as stack:
-
-        def start(*options: str) -> RedisServer:
-            made = RedisServer(tmp_path_factory.mktemp("redis"), free_port(), *options)
-            stack.callback(made.kill)
-            return made
-
-        yield start
 
 
 @pytest.fixture
@@ -230,14 +154,14 @@ def process_queue_broker() -> Iterator[Broker]:
 
 
 @pytest.fixture
-def group_broker(redis_server: RedisServer) -> Iterator[Broker]:
+def group_broker(redis_server: Any) -> Iterator[Broker]:
     made = GroupBroker(redis_server.place)
     yield made
     made.close()
 
 
 @pytest.fixture
-def stream_broker(redis_server: RedisServer) -> Iterator[Broker]:
+def stream_broker(redis_server: Any) -> Iterator[Broker]:
     made = StreamBroker(redis_server.place)
     yield made
     made.close()

@@ -86,7 +86,10 @@ class Publisher(Protocol):
         ...
 
     def end(self, topic: str, producer: str) -> None:
-        """Say that ``producer`` sends no more. The last one ends the topic."""
+        """Say that ``producer`` sends no more. The last one ends this run of the topic.
+
+        Those who begin after it begin another run, whose end is another one.
+        """
         ...
 
     def close(self) -> None:
@@ -121,7 +124,8 @@ class Subscriber(Protocol):
 
         Raises:
             EndOfStreamError: The last producer has ended and everything was
-                delivered. Raised again by each later call.
+                delivered. Raised again by each later call. Not for a run that was
+                over, with everything delivered, when this subscriber was made.
             ProducersLostError: The producers that are left died.
             StreamTimeoutError: Nothing came in time.
             BrokerUnavailableError: The broker cannot be reached.

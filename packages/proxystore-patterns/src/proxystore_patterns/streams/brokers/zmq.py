@@ -159,7 +159,8 @@ class ZeroMQPublisher:
 class ZeroMQSubscriber:
     """Connects to one or more publishers and gets all they send to a topic.
 
-    The stream has ended once it has for each of the publishers.
+    The stream has ended once it has for each of the publishers. Who comes after that
+    waits for others to begin.
 
     Args:
         address: Of a publisher.
