@@ -112,6 +112,7 @@ class RunSuite(Suite):
         subscriber, publisher = started(broker, topic)
         publisher.end(topic, "p0")
         assert [] == drain(subscriber)
+        subscriber.close()
         again = broker.next_subscriber(topic)
         other = broker.publisher()
         other.begin(topic, "q0", producers=2)

@@ -8,14 +8,16 @@ from typing import Any, NamedTuple
 
 from proxystore_patterns.lifetimes._renewal import Renewal
 from proxystore_patterns.streams._events import EndOfStreamEvent, event_to_bytes
+from proxystore_patterns.streams.brokers._options import checked_topic
 from proxystore_patterns.streams.brokers._server import RedisServer
 
-__all__ = ["KEPT_S", "Census", "Look", "check_topic"]
+__all__ = ["KEPT_S", "OWN", "Census", "Look"]
 
 KEPT_S = 24 * 3600
 """Seconds that the server keeps what it knows of a topic of which it keeps no messages."""
 
-_OWN = "proxystore:"
+OWN = "proxystore:"
+"""What keys of the census begin with, and no topic may."""
 
 # Keys: producers (a sorted set of ids by when their leases end, in ms), the census (a hash
 # of how many of this run began and ended, and how many there will be at least, none of which
@@ -66,19 +68,6 @@ return {{running, tonumber(known[1] or '0'), lost, known[2] or ''}}
 """
 
 
-def check_topic(topic: str) -> None:
-    """Refuse what is a name of the census.
-
-    Raises:
-        ValueError: It is.
-    """
-    if topic.startswith(_OWN):
-        raise ValueError(
-            f"Topic {topic!r} begins with {_OWN!r}, under which the server keeps who sends to "
-            f"topics. Give it another name."
-        )
-
-
 class Look(NamedTuple):
     """How a topic stood when somebody looked. Times are milliseconds of the server's clock."""
 
@@ -115,7 +104,7 @@ class Census:
             producer: Its id.
             producers: How many there will be at least.
         """
-        check_topic(topic)
+        checked_topic(topic, OWN)
         self._run(_BEGIN, topic, producer, producers)
         self._renewals[topic, producer] = Renewal(
             self._lease, partial(self._renew, topic, producer), lane=self._server
@@ -151,7 +140,7 @@ class Census:
 
     # Any: what scripts give.
     def _run(self, script: str, topic: str, producer: str = "", producers: int = 1) -> Any:
-        keys = (_producers(topic), f"{_OWN}census:{topic}", topic)
+        keys = (_producers(topic), f"{OWN}census:{topic}", topic)
         marker = event_to_bytes(EndOfStreamEvent(topic))
         given = (*keys, producer, self._milliseconds, marker, producers)
         return self._server.call(lambda client: client.eval(script, len(keys), *given))
@@ -164,4 +153,4 @@ class Census:
 
 
 def _producers(topic: str) -> str:
-    return f"{_OWN}producers:{topic}"
+    return f"{OWN}producers:{topic}"

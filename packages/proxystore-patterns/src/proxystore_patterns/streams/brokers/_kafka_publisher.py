@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import zlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -14,8 +14,11 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from proxystore.abc import Acknowledgement
 from proxystore.errors import ClosedError
 from proxystore_patterns.errors import BrokerUnavailableError
+from proxystore_patterns.streams.brokers._options import checked_topic, seconds
 
-__all__ = ["KafkaPublisher", "failure", "roll_topic"]
+__all__ = ["KafkaPublisher", "failure", "opened", "roll_topic"]
+
+C = TypeVar("C")
 
 _TIMEOUT = 30.0
 _ROLL = "proxystore.producers."
@@ -25,14 +28,9 @@ def roll_topic(topic: str) -> str:
     """The topic that tells which producers of ``topic`` began and ended.
 
     Raises:
-        ValueError: ``topic`` is one that tells so of another.
+        ValueError: ``topic`` is one that tells so of another, or empty.
     """
-    if topic.startswith(_ROLL):
-        raise ValueError(
-            f"Topic {topic!r} begins with {_ROLL!r}, as those do that say who sends to topics. "
-            f"Give it another name."
-        )
-    return f"{_ROLL}{topic}"
+    return f"{_ROLL}{checked_topic(topic, _ROLL)}"
 
 
 def failure(where: str, error: KafkaError) -> BrokerUnavailableError:
@@ -40,6 +38,19 @@ def failure(where: str, error: KafkaError) -> BrokerUnavailableError:
     found = f"{error.name()}: {error.str()[:200]}".removesuffix(".")
     advice = "See that its brokers can be reached from here, and that the topic may be used."
     return BrokerUnavailableError(where, found, advice)
+
+
+def opened(client: Callable[[dict[str, Any]], C], options: dict[str, Any]) -> C:
+    """A client of ``options``.
+
+    Raises:
+        ValueError: It knows one of them not, or not its value.
+    """
+    try:
+        return client(options)
+    except KafkaException as exc:
+        found = exc.args[0].str()
+        raise ValueError(f"options= has what the client of Kafka does not take: {found}.") from exc
 
 
 class KafkaPublisher:
@@ -63,12 +74,14 @@ class KafkaPublisher:
         timeout: float = _TIMEOUT,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        self._where, self._timeout = f"kafka at {bootstrap_servers}", timeout
+        self._where = f"kafka at {bootstrap_servers}"
+        self._timeout = seconds("timeout", timeout, zero=False)
         self._id = uuid4().bytes
         self._lock = threading.Lock()
         self._partitions: dict[str, int] = {}
         self._closed = False
-        self._client = Producer(
+        self._client = opened(
+            Producer,
             {
                 "enable.idempotence": True,
                 "acks": "all",
@@ -77,7 +90,7 @@ class KafkaPublisher:
                 "log_level": 0,
                 **(options or {}),
                 "bootstrap.servers": bootstrap_servers,
-            }
+            },
         )
 
     @property

@@ -8,7 +8,11 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
-from proxystore_patterns.streams.brokers._kafka_publisher import failure, roll_topic
+from proxystore_patterns.streams.brokers._kafka_publisher import (
+    failure,
+    opened,
+    roll_topic,
+)
 
 __all__ = ["KafkaRoll"]
 
@@ -36,7 +40,7 @@ class KafkaRoll:
         self._ended: set[str] = set()
         self._expected = 1
         self._read = 0
-        self._consumer = Consumer(options)
+        self._consumer = opened(Consumer, options)
         self._at = TopicPartition(roll_topic(topic), 0, OFFSET_BEGINNING)
         self._consumer.assign([self._at])
 

@@ -11,8 +11,13 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from proxystore.errors import ClosedError
 from proxystore_patterns.errors import EndOfStreamError, StreamTimeoutError
+from proxystore_patterns.streams._bounds import checked_count
 from proxystore_patterns.streams._contract import BrokerCapability, Delivery, Message
-from proxystore_patterns.streams.brokers._kafka_publisher import KafkaPublisher, failure
+from proxystore_patterns.streams.brokers._kafka_publisher import (
+    KafkaPublisher,
+    failure,
+    opened,
+)
 from proxystore_patterns.streams.brokers._kafka_roll import KafkaRoll
 
 __all__ = ["KafkaGroupSubscriber", "KafkaSubscriber"]
@@ -59,7 +64,7 @@ class _KafkaReader:
         }
         roll_options = {**self._options, "group.id": uuid4().hex}
         self._roll = KafkaRoll(topic, self._where, roll_options)
-        self._consumer = Consumer(self._options)
+        self._consumer = opened(Consumer, self._options)
         self._next: dict[int, int] = {}
         self._ends: dict[int, int] | None = None
         self._closed = False
@@ -198,7 +203,12 @@ class KafkaSubscriber(_KafkaReader):
     def seek(self, offset: str | int) -> None:
         """As `Replaying.seek`; other partitions stay where they are."""
         partition, _, place = str(offset).partition(":")
-        at = TopicPartition(self._topic, int(partition), int(place))
+        try:
+            at = TopicPartition(self._topic, int(partition), int(place))
+        except ValueError as exc:
+            raise ValueError(
+                f"An offset of Kafka is 'partition:offset', as a message had it, not {offset!r}."
+            ) from exc
         self._next[at.partition] = at.offset
         self._assign(self._next)
         self._note()
@@ -248,7 +258,8 @@ class KafkaGroupSubscriber(_KafkaReader):
         super().__init__(
             bootstrap_servers, topic, options={**(options or {}), "group.id": group}
         )
-        self._group, self._max_deliveries = group, max_deliveries
+        self._group = group
+        self._max_deliveries = checked_count("max_deliveries", max_deliveries)
         self._servers, self._more = bootstrap_servers, options
         self._deliveries: dict[str, int] = {}
         # Before it joins: while the group shares out partitions it says nothing.

@@ -13,6 +13,7 @@ from pika.exceptions import AMQPConnectionError
 
 from proxystore.abc import Acknowledgement
 from proxystore.errors import ClosedError
+from proxystore_patterns.streams.brokers._options import checked_topic
 from proxystore_patterns.streams.brokers._rabbitmq_server import (
     PERSISTENT,
     Connection,
@@ -61,6 +62,7 @@ class RabbitMQPublisher:
     def begin(self, topic: str, producer: str, *, producers: int = 1) -> None:
         with self._lock:
             self._check_open()
+            checked_topic(topic)
             self._expected[topic] = max(self._expected.get(topic, 1), producers)
             self._connection.call(lambda channel: self._begin(channel, topic))
             self._mine[topic] = self._mine.get(topic, 0) + 1

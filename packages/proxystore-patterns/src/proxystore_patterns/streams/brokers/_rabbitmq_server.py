@@ -13,6 +13,7 @@ from pika.adapters.blocking_connection import BlockingChannel, BlockingConnectio
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from proxystore_patterns.errors import BrokerUnavailableError
+from proxystore_patterns.streams.brokers._options import seconds
 
 __all__ = ["PERSISTENT", "Connection", "Group", "Roll"]
 
@@ -37,11 +38,11 @@ class Connection:
     def __init__(
         self, url: str, retry_for: float, prepare: Callable[[BlockingChannel], None]
     ) -> None:
-        self._parameters = pika.URLParameters(url)
+        self._parameters = _parameters(url)
         self._parameters.heartbeat = 0
         self._parameters.tcp_options = _KEEPALIVE
         self.where = f"rabbitmq at {self._parameters.host}:{self._parameters.port}"
-        self._retry_for, self._prepare = retry_for, prepare
+        self._retry_for, self._prepare = seconds("retry_for", retry_for), prepare
         self._connection: BlockingConnection | None = None
         self._channel: BlockingChannel | None = None
 
@@ -86,8 +87,21 @@ class Connection:
         return self._channel
 
     def _failure(self, exc: Exception, advice: str) -> BrokerUnavailableError:
-        found = f"{type(exc).__name__}: {str(exc)[:200]}" if str(exc) else type(exc).__name__
+        # What pika says of no connection holds the reason, if any, in another error.
+        reasons = [each for each in exc.args if isinstance(each, Exception)]
+        said = str(exc) or "; ".join(repr(getattr(each, "exception", each)) for each in reasons)
+        found = f"{type(exc).__name__}: {said[:200]}" if said else type(exc).__name__
         return BrokerUnavailableError(self.where, found.removesuffix("."), advice)
+
+
+def _parameters(url: str) -> pika.URLParameters:
+    if not url.startswith(("amqp://", "amqps://")):
+        # Not the url, for it may have a password.
+        raise ValueError(
+            "A RabbitMQ server is named by a url like amqp://user:password@host:5672/vhost; "
+            "this one does not begin with amqp:// or amqps://."
+        )
+    return pika.URLParameters(url)
 
 
 class Group(NamedTuple):

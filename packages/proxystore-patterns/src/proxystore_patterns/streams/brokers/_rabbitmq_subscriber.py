@@ -15,7 +15,9 @@ from proxystore_patterns.errors import (
     ProducersLostError,
     StreamTimeoutError,
 )
+from proxystore_patterns.streams._bounds import checked_count
 from proxystore_patterns.streams._contract import BrokerCapability, Delivery, Message
+from proxystore_patterns.streams.brokers._options import checked_topic
 from proxystore_patterns.streams.brokers._rabbitmq_server import (
     Connection,
     Group,
@@ -57,8 +59,8 @@ class RabbitMQSubscriber:
         max_deliveries: int = 5,
         retry_for: float = 10.0,
     ) -> None:
-        self._group = Group(topic, group)
-        self._max_deliveries = max_deliveries
+        self._group = Group(checked_topic(topic), group)
+        self._max_deliveries = checked_count("max_deliveries", max_deliveries)
         self._arrived: deque[tuple[Message, bool]] = deque()
         self._channels = 0
         self._over = self._closed = False

@@ -12,8 +12,10 @@ from proxystore_patterns.errors import (
     ProducersLostError,
     StreamTimeoutError,
 )
+from proxystore_patterns.streams._bounds import checked_seconds
 from proxystore_patterns.streams._contract import BrokerCapability, Delivery, Message
-from proxystore_patterns.streams.brokers._census import Census, Look, check_topic
+from proxystore_patterns.streams.brokers._census import OWN, Census, Look
+from proxystore_patterns.streams.brokers._options import checked_topic, seconds
 from proxystore_patterns.streams.brokers._server import RedisServer
 
 __all__ = ["BasePublisher", "BaseSubscriber"]
@@ -52,7 +54,7 @@ class BasePublisher(ABC):
         **options: Any,
     ) -> None:
         self._server = RedisServer(hostname, port, retry_for, options)
-        self._census = Census(self._server, lease)
+        self._census = Census(self._server, seconds("lease", lease, zero=False))
 
     @property
     def acknowledges(self) -> Acknowledgement:
@@ -104,8 +106,8 @@ class BaseSubscriber(ABC):
         retry_for: float = _RETRY_FOR,
         **options: Any,
     ) -> None:
-        check_topic(topic)
-        self._topic, self._timeout = topic, timeout
+        self._topic = checked_topic(topic, OWN)
+        self._timeout = checked_seconds("timeout", timeout)
         self._server = RedisServer(hostname, port, retry_for, options)
         self._census = Census(self._server, _LEASE)
         self._over = False

@@ -8,9 +8,11 @@ from uuid import uuid4
 
 import redis
 
+from proxystore_patterns.streams._bounds import checked_count
 from proxystore_patterns.streams._contract import BrokerCapability, Delivery, Message
 from proxystore_patterns.streams._events import is_end
 from proxystore_patterns.streams.brokers._census import Look
+from proxystore_patterns.streams.brokers._options import seconds
 from proxystore_patterns.streams.brokers._redis_base import BasePublisher, BaseSubscriber
 
 __all__ = ["RedisGroupSubscriber", "RedisStreamPublisher", "RedisStreamSubscriber"]
@@ -40,7 +42,7 @@ redis.call('HSET', KEYS[2], 'at', at)
         self, hostname: str, port: int, *, maxlen: int | None = None, **options: Any
     ) -> None:
         super().__init__(hostname, port, **options)
-        self._maxlen = maxlen
+        self._maxlen = None if maxlen is None else checked_count("maxlen", maxlen)
 
     def send_message(self, topic: str, message: bytes) -> None:
         self._server.call(
@@ -73,7 +75,7 @@ class RedisStreamSubscriber(BaseSubscriber):
     ) -> None:
         super().__init__(hostname, port, topic, **options)
         # Not "$": what comes between two requests would be missed.
-        self._after = self._last() if start == "$" else _before(start)
+        self._after = self._last() if start == "$" else _before(str(start))
         self._note()
 
     def seek(self, offset: str | int) -> None:
@@ -146,8 +148,8 @@ class RedisGroupSubscriber(BaseSubscriber):
     ) -> None:
         super().__init__(hostname, port, topic, **options)
         self._group, self._name = group, consumer or uuid4().hex
-        self._idle_ms = int(redeliver_after * 1000)
-        self._max_deliveries = max_deliveries
+        self._idle_ms = int(seconds("redeliver_after", redeliver_after) * 1000)
+        self._max_deliveries = checked_count("max_deliveries", max_deliveries)
         self._next_claim = 0.0
         self._server.call(lambda client: self._make_group(client, start))
         self._note()
@@ -254,7 +256,7 @@ class RedisGroupSubscriber(BaseSubscriber):
         return self._server.call(ask)
 
     def _make_group(self, client: Any, start: str) -> None:
-        place = "$" if start == "$" else _before(start)
+        place = "$" if start == "$" else _before(str(start))
         try:
             client.xgroup_create(self._topic, self._group, place, mkstream=True)
         except redis.ResponseError as exc:
@@ -286,7 +288,12 @@ def _entry(found: Any) -> tuple[str, dict[bytes, bytes]] | None:
 
 def _number(offset: str) -> tuple[int, int]:
     milliseconds, _, sequence = offset.partition("-")
-    return int(milliseconds), int(sequence or 0)
+    try:
+        return int(milliseconds), int(sequence or 0)
+    except ValueError as exc:
+        raise ValueError(
+            f"An offset of a Redis stream is '0', '$' or one that a message had, not {offset!r}."
+        ) from exc
 
 
 def _before(offset: str) -> str:

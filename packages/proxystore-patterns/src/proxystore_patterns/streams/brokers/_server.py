@@ -16,7 +16,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from proxystore.abc import Acknowledgement
+from proxystore.errors import ClosedError
 from proxystore_patterns.errors import BrokerUnavailableError
+from proxystore_patterns.streams.brokers._options import seconds
 
 __all__ = ["RedisServer"]
 
@@ -39,7 +41,8 @@ class RedisServer:
     # Any: options of different types.
     def __init__(self, hostname: str, port: int, retry_for: float, options: dict[str, Any]) -> None:
         self.where = f"redis at {hostname}:{port}"
-        self._retry_for = retry_for
+        self._retry_for = seconds("retry_for", retry_for)
+        self._closed = False
         given = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0, **options}
         # What is tried again, and for how long, is up to `call`.
         given |= {"retry": Retry(NoBackoff(), 0), "decode_responses": False}
@@ -53,7 +56,10 @@ class RedisServer:
 
         Raises:
             BrokerUnavailableError: The server cannot be reached, or refused.
+            ClosedError: After `close`.
         """
+        if self._closed:
+            raise ClosedError(f"This use of {self.where}")
         deadline = time.monotonic() + self._retry_for
         wait = _FIRST_WAIT
         while True:
@@ -67,7 +73,7 @@ class RedisServer:
                         exc, "See that it runs and can be reached from here; then go on."
                     ) from exc
             except redis.RedisError as exc:
-                raise self._failure(exc, "See its log, and what it says of the topic.") from exc
+                raise self._failure(exc, _advice(exc)) from exc
             # Jitter, or all clients come back at the same moment.
             time.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - no secret
             wait = min(wait * 2, _LONGEST_WAIT)
@@ -103,7 +109,8 @@ class RedisServer:
         return Acknowledgement.PROCESS
 
     def close(self) -> None:
-        """End the connections."""
+        """End the connections. Idempotent."""
+        self._closed = True
         for connection in list(self._connections):
             connection.disconnect()
         self.client.close()
@@ -133,6 +140,12 @@ class RedisServer:
         lines = str(exc).splitlines() or [""]
         found = f"{type(exc).__name__}: {lines[0][:200]}".removesuffix(".")
         return BrokerUnavailableError(self.where, found, advice)
+
+
+def _advice(exc: Exception) -> str:
+    if str(exc).startswith("WRONGTYPE"):
+        return "Something else is kept under that name: give the topic another one."
+    return "See what it says of it in its log."
 
 
 def _text(value: str | bytes) -> str:

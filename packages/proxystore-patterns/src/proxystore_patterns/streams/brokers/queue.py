@@ -120,6 +120,12 @@ def _count_of(of: _Queue) -> _Count:
         return _COUNTS.setdefault(of, _Count())
 
 
+# object: whatever a caller gave.
+def _check_queue(found: object) -> None:
+    if not (hasattr(found, "put") and hasattr(found, "get")):
+        raise TypeError(f"A queue is a queue.Queue or a ProcessQueue, not {found!r}.")
+
+
 class QueuePublisher:
     """Puts the messages of each topic into its queue. Thread safe.
 
@@ -142,6 +148,8 @@ class QueuePublisher:
         timeout: float | None = None,
     ) -> None:
         self._queues: dict[str, _Queue] = dict(queues)
+        for found in self._queues.values():
+            _check_queue(found)
         self._block, self._timeout = block, timeout
 
     @property
@@ -200,6 +208,7 @@ class QueueSubscriber:
     def __init__(
         self, queue: Any, *, block: bool = True, timeout: float | None = None
     ) -> None:
+        _check_queue(queue)
         self._queue: _Queue = queue
         self._timeout = timeout if block else 0.0
         self._over = False

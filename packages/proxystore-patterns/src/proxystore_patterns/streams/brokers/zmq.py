@@ -23,6 +23,7 @@ from proxystore_patterns.errors import (
     ProducersLostError,
     StreamTimeoutError,
 )
+from proxystore_patterns.streams._bounds import checked_count
 from proxystore_patterns.streams._contract import BrokerCapability, Delivery, Message
 from proxystore_patterns.streams._events import (
     EndOfStreamEvent,
@@ -30,6 +31,7 @@ from proxystore_patterns.streams._events import (
     event_to_bytes,
     is_end,
 )
+from proxystore_patterns.streams.brokers._options import checked_topic, seconds
 
 with Extra("zmq", "zmq"):
     import zmq
@@ -47,6 +49,13 @@ def _prefix(topic: str) -> bytes:
     # With its length, for a subscription to "t" would match "t1" too.
     name = topic.encode()
     return len(name).to_bytes(4, "big") + name
+
+
+def _endpoint(address: str, port: int) -> str:
+    # The library takes the rest of a division for one.
+    if not 0 < port < 2**16:
+        raise ValueError(f"port is a number from 1 to 65535, not {port!r}.")
+    return f"tcp://{address}:{port}"
 
 
 class ZeroMQPublisher:
@@ -77,8 +86,10 @@ class ZeroMQPublisher:
         timeout: float = _TIMEOUT,
         room: int = 1000,
     ) -> None:
+        endpoint = _endpoint(address, port)
         self._id = uuid4().hex
-        self._timeout, self._wanted = timeout, subscribers
+        self._timeout = seconds("timeout", timeout)
+        self._wanted = checked_count("subscribers", subscribers, least=0)
         self._lock = threading.Lock()
         self._counts: dict[str, list[int]] = {}
         self._heard: defaultdict[bytes, int] = defaultdict(int)
@@ -90,7 +101,7 @@ class ZeroMQPublisher:
         self._socket.setsockopt(zmq.SNDTIMEO, int(timeout * 1000))
         self._socket.setsockopt(zmq.LINGER, int(timeout * 1000))
         try:
-            self._socket.bind(f"tcp://{address}:{port}")
+            self._socket.bind(endpoint)
         except zmq.ZMQError as exc:
             self._context.destroy(linger=0)
             raise BrokerUnavailableError(
@@ -104,8 +115,8 @@ class ZeroMQPublisher:
 
     def begin(self, topic: str, producer: str, *, producers: int = 1) -> None:
         with self._lock:
-            # Begun, ended, expected.
-            count = self._counts.setdefault(topic, [0, 0, 1])
+            # Of this run: begun, ended, expected.
+            count = self._counts.setdefault(checked_topic(topic), [0, 0, 1])
             count[0] += 1
             count[2] = max(count[2], producers)
 
@@ -120,9 +131,13 @@ class ZeroMQPublisher:
 
     def end(self, topic: str, producer: str) -> None:
         with self._lock:
-            count = self._counts[topic]
+            count = self._counts.get(topic)
+            if count is None:
+                return
             count[1] += 1
             if count[1] >= max(count[0], count[2]):
+                # Those who begin after this begin another run.
+                del self._counts[topic]
                 self._send(topic, event_to_bytes(EndOfStreamEvent(topic, self._id)))
 
     def close(self) -> None:
@@ -181,9 +196,10 @@ class ZeroMQSubscriber:
         others: Iterable[tuple[str, int]] = (),
         lost_after: float = _LOST_AFTER,
     ) -> None:
-        self._topic, self._lost_after = topic, lost_after
-        places = [(address, port), *others]
-        self._missing, self._ended = len(places), set[str]()
+        self._topic = checked_topic(topic)
+        self._lost_after = seconds("lost_after", lost_after)
+        endpoints = [_endpoint(*place) for place in ((address, port), *others)]
+        self._missing, self._ended = len(endpoints), set[str]()
         self._gone: dict[str, float] = {}
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
@@ -192,8 +208,8 @@ class ZeroMQSubscriber:
         self._socket.setsockopt(zmq.SUBSCRIBE, _prefix(topic))
         # Not to all events: retries would be many.
         self._monitor: Any = self._socket.get_monitor_socket(_GONE | _HERE)
-        for each, at in places:
-            self._socket.connect(f"tcp://{each}:{at}")
+        for endpoint in endpoints:
+            self._connect(endpoint)
 
     @property
     def topic(self) -> str:
@@ -205,6 +221,8 @@ class ZeroMQSubscriber:
         return frozenset({BrokerCapability.NOTICES_LOSS})
 
     def next_message(self, timeout: float | None = None) -> Message:
+        if self._context.closed:
+            raise ClosedError(type(self).__name__)
         deadline = None if timeout is None else time.monotonic() + timeout
         while len(self._ended) < self._missing:
             left = 1.0 if deadline is None else min(1.0, deadline - time.monotonic())
@@ -227,6 +245,14 @@ class ZeroMQSubscriber:
             with contextlib.suppress(zmq.ZMQError):
                 self._socket.disable_monitor()
             self._context.destroy(linger=0)
+
+    def _connect(self, endpoint: str) -> None:
+        try:
+            self._socket.connect(endpoint)
+        except zmq.ZMQError as exc:
+            self.close()
+            advice = "Give the address and port of a publisher."
+            raise BrokerUnavailableError(endpoint, str(exc), advice) from exc
 
     def _look(self) -> None:
         """Raise if a publisher has been gone for too long."""
