@@ -39,9 +39,7 @@ def test_an_event_that_comes_back_after_later_ones_is_not_taken_for_a_duplicate(
     make: Make, topic: str
 ) -> None:
     make_publisher, make_subscriber = make
-    giving_back, going_on = (
-        StreamConsumer[int](make_subscriber(), timeout=20) for _ in range(2)
-    )
+    giving_back, going_on = (StreamConsumer[int](make_subscriber(), timeout=20) for _ in range(2))
     with StreamProducer[int](make_publisher()) as producer:
         producer.open_topics(topic)
         producer.send(topic, 0)

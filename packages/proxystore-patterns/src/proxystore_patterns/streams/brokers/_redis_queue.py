@@ -64,4 +64,3 @@ class RedisQueueSubscriber(BaseSubscriber):
     def _is_drained(self, look: Look) -> bool:
         first = self._server.command("LINDEX", self._topic, 0)
         return first is None or is_end(first)
-

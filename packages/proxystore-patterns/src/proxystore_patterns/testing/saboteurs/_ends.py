@@ -185,4 +185,3 @@ class KeepsNothing(Saboteur):
 
     def make_subscriber(self, topic: str) -> Subscriber:
         return self.make_next_subscriber(topic)
-
