@@ -92,6 +92,9 @@ class _KafkaReader:
     def close(self) -> None:
         if not self._closed:
             self._closed = True
+            # Takes partitions that the group has just given: in close() the client would wait
+            # for ever for an answer about them (seen once, with librdkafka 2).
+            self._consumer.poll(0)
             self._consumer.close()
             self._roll.close()
 
