@@ -168,11 +168,15 @@ class ForgetsLateMembers(Saboteur):
             self._saboteur.notes["over"] = True
 
     class subscriber_type(FrontSubscriber):
+        def __init__(self, inner: Subscriber, saboteur: Saboteur) -> None:
+            super().__init__(inner, saboteur)
+            self._late = bool(saboteur.notes)
+
         def next_message(self, timeout: float | None = None) -> Message:
             try:
                 return super().next_message(timeout)
             except EndOfStreamError:
-                if self._saboteur.notes and not self._received:
+                if self._late:
                     raise StreamTimeoutError(self.topic, "message", timeout or 0) from None
                 raise
 
