@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,15 @@ class RedisServer:
                 return probe.recv(64).startswith(b"+PONG")
         except OSError:
             return False
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Let it hang for the block: it takes connections, and answers nobody."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """kill -9. Idempotent."""

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from proxystore_patterns.errors import ExtraNotInstalledError
 
-__all__ = ["Extra"]
+__all__ = ["importing"]
 
 
-class Extra:
-    """A block of imports that need an extra.
-
-    Args:
-        name: Of the extra.
-        module: Its library, as it is imported.
+@contextmanager
+def importing(extra: str) -> Iterator[None]:
+    """For the imports that need ``extra`` of this distribution.
 
     Raises:
-        ExtraNotInstalledError: At the end of the block: the library is missing.
+        ExtraNotInstalledError: A library was not found.
     """
-
-    def __init__(self, name: str, module: str) -> None:
-        self._name, self._module = name, module
-
-    def __enter__(self) -> None:
-        """Nothing is checked before."""
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        missing = exc.name if isinstance(exc, ModuleNotFoundError) else None
-        if missing is not None and missing.partition(".")[0] == self._module:
-            raise ExtraNotInstalledError(self._name, self._module) from exc
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ExtraNotInstalledError(error.name or str(error), extra) from error

@@ -48,19 +48,13 @@ class PatternsError(ProxyStoreError):
 
 
 class ExtraNotInstalledError(PatternsError, ImportError):
-    """A module was imported that needs another library.
+    """A module was imported whose library comes with an extra, and is not installed."""
 
-    Args:
-        asked: The module.
-        missing: What it imports.
-        extra: Of this distribution, which has it.
-    """
-
-    def __init__(self, asked: str, missing: str, extra: str) -> None:
-        self.asked, self.missing, self.extra = asked, missing, extra
+    def __init__(self, library: str, extra: str) -> None:
+        self.library, self.extra = library, extra
         super().__init__(
-            f"{asked} needs {missing}, which is not installed: it comes with the extra "
-            f"{extra!r}. {install_advice(f'proxystore-patterns[{extra}]')}"
+            f"This needs the library {library!r}, which is not installed and comes with an extra. "
+            f"{install_advice(f'proxystore-patterns[{extra}]')}"
         )
 
 

@@ -20,7 +20,7 @@ def test_a_module_without_its_library_says_what_to_install(monkeypatch, extra, m
         name = f"proxystore_patterns.executors.{module}"
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(ExtraNotInstalledError, match=f"needs {missing}, which is not") as caught:
+    with pytest.raises(ExtraNotInstalledError, match=f"library {missing!r}, which") as caught:
         importlib.import_module(f"proxystore_patterns.executors.{extra}")
     assert str(caught.value).endswith(f"./packages/proxystore-patterns[{extra}]")
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import pickle
-import shutil
-import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -125,75 +121,6 @@ def peer(start_peer: Callable[[], Peer]) -> Peer:
     return start_peer()
 
 
-def _redis_program() -> str:
-    found = shutil.which("redis-server", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if found is None:
-        why = "redis-server is not installed (ci/services redis installs it)"
-        if os.environ.get("PROXYSTORE_REQUIRE_SERVICES"):
-            pytest.fail(why)
-        pytest.skip(why)
-    return found
-
-
-class RedisServer:
-    """A server on a free port of the loopback."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        command = [_redis_program(), "--port", str(self.port), "--bind", "127.0.0.1"]
-        self._process = subprocess.Popen(
-            [*command, "--save", "", "--dir", str(folder)], stdout=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + 20
-        while not self._answers():
-            assert self._process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-
-    def _answers(self) -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", self.port)).close()
-        except OSError:
-            return False
-        return True
-
-    @contextlib.contextmanager
-    def stopped(self) -> Iterator[None]:
-        """Let it hang for the block: it takes connections, and answers nobody."""
-        self._process.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            self._process.send_signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        """kill -9."""
-        self._process.kill()
-        self._process.wait()
-
-
-@pytest.fixture(scope="session")
-def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of a real server that all tests share."""
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield server.port
-    server.kill()
-
-
-@pytest.fixture
-def start_redis(tmp_path: Path) -> Iterator[Callable[[], RedisServer]]:
-    """Starts servers for one test, which may ill-treat them."""
-    with contextlib.ExitStack() as stack:
-
-        def start() -> RedisServer:
-            made = RedisServer(tmp_path)
-            stack.callback(made.kill)
-            return made
-
-        yield start
-
-
 @pytest.fixture(params=["shm", "redis"])
 def store(request: pytest.FixtureRequest) -> Iterator[Store[Any]]:
     """A store of each kind of medium that processes can share ownership by."""
@@ -202,8 +129,8 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store[Any]]:
     else:
         from proxystore_connectors_redis import RedisConnector
 
-        port = request.getfixturevalue("redis_port")
-        made = Store("owned", RedisConnector("127.0.0.1", port))
+        place = request.getfixturevalue("redis_server").place
+        made = Store("owned", RedisConnector(*place))
     with made:
         yield made
 

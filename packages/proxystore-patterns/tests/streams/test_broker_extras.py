@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
 import subprocess
 import sys
 
 import pytest
-
-from proxystore_patterns.errors import ExtraNotInstalledError, PatternsError
 
 # A library that is not there, whatever is installed.
 IMPORT = """
@@ -31,9 +28,3 @@ def test_a_broker_without_its_library_says_which_extra_it_needs(broker: str, lib
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"ExtraNotInstalledError This needs the library {library!r}")
     assert f"pip install ./packages/proxystore-patterns[{broker}]" in done.stdout
-
-
-def test_the_error_survives_pickling() -> None:
-    error = pickle.loads(pickle.dumps(ExtraNotInstalledError("kafka", "confluent_kafka")))
-    assert isinstance(error, PatternsError)
-    assert (error.extra, error.library) == ("kafka", "confluent_kafka")

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from proxystore.payload import BytesLike
 from proxystore.store import Store
-from proxystore_patterns.executors._extra import importing
+from proxystore_patterns._extras import importing
 from proxystore_patterns.executors._frames import Route, Slip
 
 with importing("dask"):

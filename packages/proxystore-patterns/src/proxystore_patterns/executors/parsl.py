@@ -12,7 +12,7 @@ from proxystore.payload import BytesLike, as_buffers
 from proxystore.proxy import Proxy, extract
 from proxystore.serialize import serialize
 from proxystore.store import Store
-from proxystore_patterns.executors._extra import importing
+from proxystore_patterns._extras import importing
 from proxystore_patterns.executors._frames import Route
 
 with importing("parsl"):

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from proxystore_patterns._extras import importing
 from proxystore_patterns.executors._engine_executor import EngineExecutor
-from proxystore_patterns.executors._extra import importing
 
 with importing("ray"):
     import ray

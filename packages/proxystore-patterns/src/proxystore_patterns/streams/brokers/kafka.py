@@ -5,9 +5,9 @@ Needs the extra: ``pip install 'proxystore-patterns[kafka]'``.
 
 from __future__ import annotations
 
-from proxystore_patterns._extras import Extra
+from proxystore_patterns._extras import importing
 
-with Extra("kafka", "confluent_kafka"):
+with importing("kafka"):
     from proxystore_patterns.streams.brokers._kafka_publisher import KafkaPublisher
     from proxystore_patterns.streams.brokers._kafka_subscriber import (
         KafkaGroupSubscriber,

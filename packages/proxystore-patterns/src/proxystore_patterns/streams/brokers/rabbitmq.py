@@ -5,9 +5,9 @@ Needs the extra: ``pip install 'proxystore-patterns[rabbitmq]'``.
 
 from __future__ import annotations
 
-from proxystore_patterns._extras import Extra
+from proxystore_patterns._extras import importing
 
-with Extra("rabbitmq", "pika"):
+with importing("rabbitmq"):
     from proxystore_patterns.streams.brokers._rabbitmq_publisher import RabbitMQPublisher
     from proxystore_patterns.streams.brokers._rabbitmq_subscriber import RabbitMQSubscriber
 

@@ -5,9 +5,9 @@ Needs the extra: ``pip install 'proxystore-patterns[redis]'``.
 
 from __future__ import annotations
 
-from proxystore_patterns._extras import Extra
+from proxystore_patterns._extras import importing
 
-with Extra("redis", "redis"):
+with importing("redis"):
     from proxystore_patterns.streams.brokers._redis_pubsub import RedisPublisher, RedisSubscriber
     from proxystore_patterns.streams.brokers._redis_queue import (
         RedisQueuePublisher,

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from proxystore.abc import Acknowledgement
 from proxystore.errors import ClosedError
-from proxystore_patterns._extras import Extra
+from proxystore_patterns._extras import importing
 from proxystore_patterns.errors import (
     BrokerUnavailableError,
     EndOfStreamError,
@@ -33,7 +33,7 @@ from proxystore_patterns.streams._events import (
 )
 from proxystore_patterns.streams.brokers._options import checked_topic, seconds
 
-with Extra("zmq", "zmq"):
+with importing("zmq"):
     import zmq
     from zmq.utils.monitor import recv_monitor_message
 
