@@ -20,4 +20,5 @@ def importing(extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise ExtraNotInstalledError(error.name or str(error), extra) from error
+        library = (error.name or str(error)).partition(".")[0]
+        raise ExtraNotInstalledError(library, extra) from error

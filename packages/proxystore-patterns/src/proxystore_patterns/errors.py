@@ -458,6 +458,6 @@ class ExecutorShutDownError(PatternsError, RuntimeError):
     def __init__(self, what: str) -> None:
         self.what = what
         super().__init__(
-            f"cannot schedule new futures after shutdown: {what} was shut down. Make another "
+            f"Cannot schedule new futures after shutdown: {what} was shut down. Make another "
             f"one to go on."
         )

@@ -113,12 +113,12 @@ class TestAfterShutdown:
         executor.shutdown()
         executor.shutdown()
         with pytest.raises(
-            ExecutorShutDownError, match="cannot schedule new futures after shutdown"
+            ExecutorShutDownError, match="Cannot schedule new futures after shutdown"
         ):
             executor.submit(total, argument)
         for chunksize in (1, 2):
             with pytest.raises(
-                ExecutorShutDownError, match="cannot schedule new futures after shutdown"
+                ExecutorShutDownError, match="Cannot schedule new futures after shutdown"
             ):
                 executor.map(total, [argument] * 2, chunksize=chunksize)
         assert counted[0].closed is close_store
