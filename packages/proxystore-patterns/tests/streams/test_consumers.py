@@ -247,13 +247,13 @@ def test_an_error_that_came_for_a_cancelled_wait_is_told_to_the_next(
 
 @pytest.mark.parametrize("timeout", [-1, math.nan, math.inf, 1e12, "x", True])
 def test_a_timeout_that_makes_no_sense_is_refused(timeout: Any) -> None:
-    with pytest.raises((ValueError, TypeError), match=f"^timeout is .*, not {timeout!r}\\.$"):
+    with pytest.raises((ValueError, TypeError), match=f"^timeout takes .*, not {timeout!r}\\.$"):
         StreamConsumer[Any](QueueSubscriber(queue.Queue()), timeout=timeout)
 
 
 @pytest.mark.parametrize("wrong", [None, "t", QueuePublisher({})])
 def test_what_is_no_subscriber_is_refused(wrong: Any) -> None:
-    with pytest.raises(TypeError, match=r"^subscriber is a Subscriber of a broker, not"):
+    with pytest.raises(TypeError, match=r"^subscriber takes a Subscriber of a broker, not"):
         StreamConsumer[Any](wrong)
 
 

@@ -111,13 +111,13 @@ def test_a_topic_that_cannot_be_sent_is_refused_before_the_broker_hears_of_it(to
 def test_an_option_that_makes_no_sense_is_refused_by_name(
     publisher: QueuePublisher, option: str, value: Any
 ) -> None:
-    with pytest.raises((ValueError, TypeError), match=f"^{option} is .*, not {value!r}\\.$"):
+    with pytest.raises((ValueError, TypeError), match=f"^{option} takes .*, not {value!r}\\.$"):
         StreamProducer[Any](publisher, **{option: value})
 
 
 @pytest.mark.parametrize("wrong", [None, "t", QueueSubscriber(queue.Queue())])
 def test_what_is_no_publisher_is_refused(wrong: Any) -> None:
-    with pytest.raises(TypeError, match=r"^publisher is a Publisher of a broker, not"):
+    with pytest.raises(TypeError, match=r"^publisher takes a Publisher of a broker, not"):
         StreamProducer[Any](wrong)
 
 

@@ -17,8 +17,8 @@ from proxystore_patterns.errors import (
     LifetimeEndedError,
     NoResultError,
 )
-from proxystore_patterns.futures._bounds import bind, will_end
 from proxystore_patterns.futures._factory import FutureFactory, require_store
+from proxystore_patterns.futures._late import bind, will_end
 from proxystore_patterns.futures._outcomes import (
     CANCELLED,
     Kind,

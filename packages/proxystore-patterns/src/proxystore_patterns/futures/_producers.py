@@ -15,7 +15,7 @@ from proxystore.abc import Capability, Key
 from proxystore.errors import CapabilityError, KeyAlreadySetError
 from proxystore.host.node import this_node
 from proxystore.store import Store
-from proxystore_patterns.lifetimes._durations import checked_seconds
+from proxystore_patterns._options import checked_seconds
 from proxystore_patterns.lifetimes._renewal import Renewal
 
 __all__ = ["Lease", "begun_key", "has_begun", "has_died", "producer_of"]

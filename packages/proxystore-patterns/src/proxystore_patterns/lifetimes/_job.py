@@ -9,10 +9,10 @@ from typing import Any
 from proxystore.abc import Capability, Key
 from proxystore.errors import ProxyStoreError
 from proxystore.store import Store
+from proxystore_patterns._options import checked_seconds
 from proxystore_patterns.errors import JobNotFoundError
 from proxystore_patterns.lifetimes._base import EvictingLifetime
 from proxystore_patterns.lifetimes._clock import CLOCK
-from proxystore_patterns.lifetimes._durations import checked_seconds
 from proxystore_patterns.lifetimes._slurm import current_job, job_status
 
 __all__ = ["JobLifetime"]

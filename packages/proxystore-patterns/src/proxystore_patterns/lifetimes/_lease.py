@@ -9,10 +9,10 @@ from typing import Any
 
 from proxystore.abc import Capability, Key
 from proxystore.store import Store
+from proxystore_patterns._options import checked_number
 from proxystore_patterns.errors import LifetimeEndedError
 from proxystore_patterns.lifetimes._base import EvictingLifetime
 from proxystore_patterns.lifetimes._clock import CLOCK, Alarm
-from proxystore_patterns.lifetimes._durations import checked_number
 
 __all__ = ["LeaseLifetime"]
 

@@ -11,8 +11,8 @@ from proxystore.errors import ProxyStoreFactoryError
 from proxystore.proxy import Proxy, extract, get_factory, is_resolved
 from proxystore.store import Store, StoreFactory
 from proxystore.store.types import SerializerT
+from proxystore_patterns._options import checked_seconds
 from proxystore_patterns.errors import ReferenceNotOwnedError
-from proxystore_patterns.lifetimes._durations import checked_seconds
 from proxystore_patterns.ownership._borrowed import (
     RefFactory,
     RefMutFactory,

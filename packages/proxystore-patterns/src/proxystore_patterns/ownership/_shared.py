@@ -21,8 +21,8 @@ from proxystore.connectors.keys import fresh_id
 from proxystore.errors import ProxyStoreError
 from proxystore.proxy import Proxy, extract, is_resolved
 from proxystore.store import Store
+from proxystore_patterns._options import checked_seconds
 from proxystore_patterns.errors import ReferenceInvalidError
-from proxystore_patterns.lifetimes._durations import checked_seconds
 from proxystore_patterns.lifetimes._ends import at_end
 from proxystore_patterns.lifetimes._renewal import Renewal
 from proxystore_patterns.ownership._claims import expired, forked

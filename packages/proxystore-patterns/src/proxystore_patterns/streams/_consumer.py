@@ -14,6 +14,7 @@ from proxystore.proxy import Proxy, ProxyOr
 from proxystore.serialize import deserialize
 from proxystore.store import Store, StoreFactory, get_or_create_store
 from proxystore.store.reference import address_key
+from proxystore_patterns._options import checked_wait
 from proxystore_patterns.errors import (
     EndOfStreamError,
     EventObjectMissingError,
@@ -21,8 +22,7 @@ from proxystore_patterns.errors import (
     StreamCapabilityError,
     StreamTimeoutError,
 )
-from proxystore_patterns.streams._bounds import check_broker, checked_seconds
-from proxystore_patterns.streams._contract import Replaying, Subscriber
+from proxystore_patterns.streams._contract import Replaying, Subscriber, check_broker
 from proxystore_patterns.streams._delivery import Deliveries
 from proxystore_patterns.streams._events import (
     Metadata,
@@ -90,7 +90,7 @@ class StreamConsumer(Generic[T]):
         self._subscriber = subscriber
         self._delivery = Deliveries(subscriber)
         self._filter = filter_ or NullFilter()
-        self._timeout = checked_seconds("timeout", timeout)
+        self._timeout = None if timeout is None else checked_wait("timeout", timeout)
         self._allow = None if allow is None else frozenset(allow)
         self._allowed = None if stores is None else tuple(stores)
         self._opened: dict[str, Store[Any]] = {}

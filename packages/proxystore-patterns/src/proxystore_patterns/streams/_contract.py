@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from proxystore.abc import Acknowledgement
+from proxystore_patterns._options import refusal
 
 __all__ = [
     "Acknowledging",
@@ -16,6 +17,7 @@ __all__ = [
     "Publisher",
     "Replaying",
     "Subscriber",
+    "check_broker",
 ]
 
 
@@ -157,3 +159,14 @@ class Replaying(Protocol):
     def seek(self, offset: str | int) -> None:
         """Let the next message be the one at ``offset``, or the first after it."""
         ...
+
+
+# object: whatever a caller gave.
+def check_broker(asked: str, value: object, kind: str, call: str) -> None:
+    """Return if ``value`` has ``call``. Not isinstance: of a protocol it asks for properties too.
+
+    Raises:
+        TypeError: It has not.
+    """
+    if not callable(getattr(value, call, None)):
+        raise TypeError(refusal(asked, f"a {kind} of a broker", value))

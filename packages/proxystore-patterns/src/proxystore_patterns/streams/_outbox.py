@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from proxystore_patterns.streams._bounds import checked_count, checked_seconds
+from proxystore_patterns._options import checked_count, checked_wait
 from proxystore_patterns.streams._credit import Stored
 from proxystore_patterns.streams._events import Metadata
 
@@ -26,7 +26,8 @@ class Batching:
         checked_count("batch_size", self.size)
         if self.nbytes is not None:
             checked_count("batch_nbytes", self.nbytes)
-        checked_seconds("batch_seconds", self.seconds, zero=False)
+        if self.seconds is not None:
+            checked_wait("batch_seconds", self.seconds, zero=False)
 
 
 @dataclass(slots=True)

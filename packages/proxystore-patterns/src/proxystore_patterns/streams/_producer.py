@@ -15,9 +15,9 @@ from proxystore.errors import ClosedError
 from proxystore.host.forks import remake_in_child
 from proxystore.payload import Payload, payload_nbytes
 from proxystore.store import Store
+from proxystore_patterns._options import checked_count, checked_wait
 from proxystore_patterns.errors import TopicClosedError
-from proxystore_patterns.streams._bounds import check_broker, checked_count, checked_seconds
-from proxystore_patterns.streams._contract import Publisher
+from proxystore_patterns.streams._contract import Publisher, check_broker
 from proxystore_patterns.streams._credit import Credit, Stored
 from proxystore_patterns.streams._events import (
     Metadata,
@@ -104,7 +104,9 @@ class StreamProducer(Generic[T]):
         self._filter = filter_ or NullFilter()
         self._inline_nbytes = checked_count("inline_nbytes", inline_nbytes, least=0)
         self._producers = checked_count("producers", producers)
-        self._send_timeout = checked_seconds("send_timeout", send_timeout)
+        self._send_timeout = (
+            None if send_timeout is None else checked_wait("send_timeout", send_timeout)
+        )
         self._bound = max_nbytes_in_flight
         if self._bound is not None:
             checked_count("max_nbytes_in_flight", self._bound)

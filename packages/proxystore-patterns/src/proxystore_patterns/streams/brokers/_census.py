@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from proxystore_patterns.lifetimes._renewal import Renewal
 from proxystore_patterns.streams._events import EndOfStreamEvent, event_to_bytes
-from proxystore_patterns.streams.brokers._options import checked_topic
 from proxystore_patterns.streams.brokers._server import RedisServer
+from proxystore_patterns.streams.brokers._topics import checked_topic
 
 __all__ = ["KEPT_S", "OWN", "Census", "Look"]
 

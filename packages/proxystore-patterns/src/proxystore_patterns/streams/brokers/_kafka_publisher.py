@@ -13,8 +13,9 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from proxystore.abc import Acknowledgement
 from proxystore.errors import ClosedError
+from proxystore_patterns._options import checked_wait
 from proxystore_patterns.errors import BrokerUnavailableError
-from proxystore_patterns.streams.brokers._options import checked_topic, seconds
+from proxystore_patterns.streams.brokers._topics import checked_topic
 
 __all__ = ["KafkaPublisher", "failure", "opened", "roll_topic"]
 
@@ -75,7 +76,7 @@ class KafkaPublisher:
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self._where = f"kafka at {bootstrap_servers}"
-        self._timeout = seconds("timeout", timeout, zero=False)
+        self._timeout = checked_wait("timeout", timeout, zero=False)
         self._id = uuid4().bytes
         self._lock = threading.Lock()
         self._partitions: dict[str, int] = {}

@@ -10,8 +10,8 @@ from uuid import uuid4
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from proxystore.errors import ClosedError
+from proxystore_patterns._options import checked_count
 from proxystore_patterns.errors import EndOfStreamError, StreamTimeoutError
-from proxystore_patterns.streams._bounds import checked_count
 from proxystore_patterns.streams._contract import BrokerCapability, Delivery, Message
 from proxystore_patterns.streams.brokers._kafka_publisher import (
     KafkaPublisher,

@@ -13,13 +13,13 @@ from pika.exceptions import AMQPConnectionError
 
 from proxystore.abc import Acknowledgement
 from proxystore.errors import ClosedError
-from proxystore_patterns.streams.brokers._options import checked_topic
 from proxystore_patterns.streams.brokers._rabbitmq_server import (
     PERSISTENT,
     Connection,
     Group,
     Roll,
 )
+from proxystore_patterns.streams.brokers._topics import checked_topic
 
 __all__ = ["RabbitMQPublisher"]
 

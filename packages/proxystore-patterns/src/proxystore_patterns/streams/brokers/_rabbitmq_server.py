@@ -12,8 +12,8 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
+from proxystore_patterns._options import checked_wait
 from proxystore_patterns.errors import BrokerUnavailableError
-from proxystore_patterns.streams.brokers._options import seconds
 
 __all__ = ["PERSISTENT", "Connection", "Group", "Roll"]
 
@@ -42,7 +42,7 @@ class Connection:
         self._parameters.heartbeat = 0
         self._parameters.tcp_options = _KEEPALIVE
         self.where = f"rabbitmq at {self._parameters.host}:{self._parameters.port}"
-        self._retry_for, self._prepare = seconds("retry_for", retry_for), prepare
+        self._retry_for, self._prepare = checked_wait("retry_for", retry_for), prepare
         self._connection: BlockingConnection | None = None
         self._channel: BlockingChannel | None = None
 

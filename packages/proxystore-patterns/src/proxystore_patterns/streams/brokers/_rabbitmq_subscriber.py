@@ -10,19 +10,19 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
 from proxystore.errors import ClosedError
+from proxystore_patterns._options import checked_count
 from proxystore_patterns.errors import (
     EndOfStreamError,
     ProducersLostError,
     StreamTimeoutError,
 )
-from proxystore_patterns.streams._bounds import checked_count
 from proxystore_patterns.streams._contract import BrokerCapability, Delivery, Message
-from proxystore_patterns.streams.brokers._options import checked_topic
 from proxystore_patterns.streams.brokers._rabbitmq_server import (
     Connection,
     Group,
     Roll,
 )
+from proxystore_patterns.streams.brokers._topics import checked_topic
 
 __all__ = ["RabbitMQSubscriber"]
 

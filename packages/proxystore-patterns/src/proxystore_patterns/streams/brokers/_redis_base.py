@@ -7,16 +7,16 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from proxystore.abc import Acknowledgement
+from proxystore_patterns._options import checked_wait
 from proxystore_patterns.errors import (
     EndOfStreamError,
     ProducersLostError,
     StreamTimeoutError,
 )
-from proxystore_patterns.streams._bounds import checked_seconds
 from proxystore_patterns.streams._contract import BrokerCapability, Delivery, Message
 from proxystore_patterns.streams.brokers._census import OWN, Census, Look
-from proxystore_patterns.streams.brokers._options import checked_topic, seconds
 from proxystore_patterns.streams.brokers._server import RedisServer
+from proxystore_patterns.streams.brokers._topics import checked_topic
 
 __all__ = ["BasePublisher", "BaseSubscriber"]
 
@@ -54,7 +54,7 @@ class BasePublisher(ABC):
         **options: Any,
     ) -> None:
         self._server = RedisServer(hostname, port, retry_for, options)
-        self._census = Census(self._server, seconds("lease", lease, zero=False))
+        self._census = Census(self._server, checked_wait("lease", lease, zero=False))
 
     @property
     def acknowledges(self) -> Acknowledgement:
@@ -107,7 +107,7 @@ class BaseSubscriber(ABC):
         **options: Any,
     ) -> None:
         self._topic = checked_topic(topic, OWN)
-        self._timeout = checked_seconds("timeout", timeout)
+        self._timeout = None if timeout is None else checked_wait("timeout", timeout)
         self._server = RedisServer(hostname, port, retry_for, options)
         self._census = Census(self._server, _LEASE)
         self._over = False

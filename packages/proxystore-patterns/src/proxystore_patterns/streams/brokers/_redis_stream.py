@@ -8,11 +8,10 @@ from uuid import uuid4
 
 import redis
 
-from proxystore_patterns.streams._bounds import checked_count
+from proxystore_patterns._options import checked_count, checked_wait
 from proxystore_patterns.streams._contract import BrokerCapability, Delivery, Message
 from proxystore_patterns.streams._events import is_end
 from proxystore_patterns.streams.brokers._census import Look
-from proxystore_patterns.streams.brokers._options import seconds
 from proxystore_patterns.streams.brokers._redis_base import BasePublisher, BaseSubscriber
 
 __all__ = ["RedisGroupSubscriber", "RedisStreamPublisher", "RedisStreamSubscriber"]
@@ -148,7 +147,7 @@ class RedisGroupSubscriber(BaseSubscriber):
     ) -> None:
         super().__init__(hostname, port, topic, **options)
         self._group, self._name = group, consumer or uuid4().hex
-        self._idle_ms = int(seconds("redeliver_after", redeliver_after) * 1000)
+        self._idle_ms = int(checked_wait("redeliver_after", redeliver_after) * 1000)
         self._max_deliveries = checked_count("max_deliveries", max_deliveries)
         self._next_claim = 0.0
         self._server.call(lambda client: self._make_group(client, start))

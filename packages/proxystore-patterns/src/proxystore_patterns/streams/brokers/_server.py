@@ -17,8 +17,8 @@ from redis.retry import Retry
 
 from proxystore.abc import Acknowledgement
 from proxystore.errors import ClosedError
+from proxystore_patterns._options import checked_wait
 from proxystore_patterns.errors import BrokerUnavailableError
-from proxystore_patterns.streams.brokers._options import seconds
 
 __all__ = ["RedisServer"]
 
@@ -41,7 +41,7 @@ class RedisServer:
     # Any: options of different types.
     def __init__(self, hostname: str, port: int, retry_for: float, options: dict[str, Any]) -> None:
         self.where = f"redis at {hostname}:{port}"
-        self._retry_for = seconds("retry_for", retry_for)
+        self._retry_for = checked_wait("retry_for", retry_for)
         self._closed = False
         given = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0, **options}
         # What is tried again, and for how long, is up to `call`.

@@ -17,13 +17,13 @@ from uuid import uuid4
 from proxystore.abc import Acknowledgement
 from proxystore.errors import ClosedError
 from proxystore_patterns._extras import importing
+from proxystore_patterns._options import checked_count, checked_wait
 from proxystore_patterns.errors import (
     BrokerUnavailableError,
     EndOfStreamError,
     ProducersLostError,
     StreamTimeoutError,
 )
-from proxystore_patterns.streams._bounds import checked_count
 from proxystore_patterns.streams._contract import BrokerCapability, Delivery, Message
 from proxystore_patterns.streams._events import (
     EndOfStreamEvent,
@@ -31,7 +31,7 @@ from proxystore_patterns.streams._events import (
     event_to_bytes,
     is_end,
 )
-from proxystore_patterns.streams.brokers._options import checked_topic, seconds
+from proxystore_patterns.streams.brokers._topics import checked_topic
 
 with importing("zmq"):
     import zmq
@@ -88,7 +88,7 @@ class ZeroMQPublisher:
     ) -> None:
         endpoint = _endpoint(address, port)
         self._id = uuid4().hex
-        self._timeout = seconds("timeout", timeout)
+        self._timeout = checked_wait("timeout", timeout)
         self._wanted = checked_count("subscribers", subscribers, least=0)
         self._lock = threading.Lock()
         self._counts: dict[str, list[int]] = {}
@@ -197,7 +197,7 @@ class ZeroMQSubscriber:
         lost_after: float = _LOST_AFTER,
     ) -> None:
         self._topic = checked_topic(topic)
-        self._lost_after = seconds("lost_after", lost_after)
+        self._lost_after = checked_wait("lost_after", lost_after)
         endpoints = [_endpoint(*place) for place in ((address, port), *others)]
         self._missing, self._ended = len(endpoints), set[str]()
         self._gone: dict[str, float] = {}

@@ -14,7 +14,7 @@ from proxystore.connectors.keys import fresh_id
 from proxystore.store import Store
 from proxystore_patterns.errors import LifetimeEndedError
 from proxystore_patterns.futures import Future, future
-from proxystore_patterns.futures import _bounds as bounds
+from proxystore_patterns.futures import _late as late
 from proxystore_patterns.lifetimes import ContextLifetime, LeaseLifetime, remove_leaks
 
 TIMEOUT_S = 20
@@ -32,7 +32,7 @@ def shm(make_store: MakeStore) -> Store[Any]:
 
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "_GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(late, "_GRACE_SECONDS", 0.05)
 
 
 _SET: dict[str, Callable[[Future[Any]], object]] = {
@@ -150,7 +150,7 @@ def test_an_ended_lifetime_has_no_futures(shm: Store[Any]) -> None:
 def test_a_producer_elsewhere_learns_that_the_lifetime_was_killed(
     store: Store[Any], run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounds, "_GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(late, "_GRACE_SECONDS", 0.05)
     owner = run(
         "from proxystore.store import get_store\n"
         "from proxystore_patterns.futures import future\n"
@@ -172,7 +172,7 @@ def test_a_producer_elsewhere_learns_that_the_lifetime_was_killed(
 def test_a_lease_that_the_medium_ends_is_known_to_have_ended(
     shm: Store[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounds, "_GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(late, "_GRACE_SECONDS", 0.05)
     lease = LeaseLifetime(shm, 60)
     made = future(shm, lifetime=lease)
     assert 1 == n_stored(shm)

@@ -1,21 +1,11 @@
-"""Options of brokers, checked where they are given."""
+"""Names of topics, checked where they are given."""
 
 from __future__ import annotations
 
-from proxystore_patterns.streams._bounds import checked_seconds
-
-__all__ = ["checked_topic", "seconds"]
+__all__ = ["checked_topic"]
 
 
 # object: whatever a caller gave.
-def seconds(name: str, value: object, *, zero: bool = True) -> float:
-    """As `checked_seconds`, of what has a bound."""
-    found = checked_seconds(name, value, zero=zero)
-    if found is None:
-        raise TypeError(f"{name} is a number of seconds, not None.")
-    return found
-
-
 def checked_topic(topic: object, reserved: str = "\0") -> str:
     """``topic``, if it is a name for one.
 

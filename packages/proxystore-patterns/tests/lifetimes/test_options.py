@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from proxystore.errors import InvalidKeyError
 from proxystore.store import Store
+from proxystore_patterns._options import checked_seconds
 from proxystore_patterns.futures import future
 from proxystore_patterns.lifetimes import (
     ContextLifetime,
@@ -22,7 +23,6 @@ from proxystore_patterns.lifetimes import (
     TaskLifetime,
     find_leaks,
 )
-from proxystore_patterns.lifetimes._durations import checked_seconds
 from proxystore_patterns.ownership import clone, into_owned, own, share
 
 NAN = float("nan")
