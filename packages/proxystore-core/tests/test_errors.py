@@ -59,6 +59,21 @@ def test_every_error_survives_pickling(error: type[ProxyStoreError]) -> None:
     }
 
 
+class OfNumbersError(ProxyStoreError):
+    """As users may write it: its arguments are nowhere."""
+
+    def __init__(self, *numbers: int, unit: str) -> None:
+        super().__init__(f"bad: {sum(numbers)} {unit}")
+
+
+def test_an_error_of_users_survives_pickling_with_its_notes() -> None:
+    original = OfNumbersError(3, 4, unit="s")
+    original.add_note("In task 7.")
+    copy = pickle.loads(pickle.dumps(original))
+    assert (type(copy), str(copy)) == (OfNumbersError, "bad: 7 s")
+    assert copy.__notes__ == ["In task 7."]
+
+
 @pytest.mark.parametrize("error", _CONCRETE, ids=lambda error: error.__name__)
 def test_every_message_is_whole_sentences(error: type[ProxyStoreError]) -> None:
     message = str(_example(error))

@@ -87,24 +87,23 @@ def _listed(names: Iterable[str]) -> str:
 class ProxyStoreError(Exception):
     """Root of all errors of the distributions in this family.
 
-    A subclass that keeps each argument of its constructor in an attribute of
-    the same name pickles without further ado. So do its notes, which say whom
-    it happened to.
+    Pickles as it is, with its attributes and notes, whatever its constructor takes: that
+    is not called again.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Imported here: only errors that travel need them.
-        from functools import partial
-        from inspect import signature
+        return _as_it_was, (type(self), self.args), vars(self)
 
-        names = list(signature(type(self).__init__).parameters)[1:]
-        if names == ["args", "kwargs"]:
-            # No constructor but that of all exceptions.
-            made: tuple[Any, ...] = (type(self), self.args)
-        else:
-            made = partial(type(self), **{name: getattr(self, name) for name in names}), ()
-        notes = getattr(self, "__notes__", None)
-        return (*made, {"__notes__": notes}) if notes else made
+
+# Any: arguments of exceptions, and built-in types as they are found.
+def _as_it_was(kind: type[ProxyStoreError], args: tuple[Any, ...]) -> ProxyStoreError:
+    built_in: Any = kind
+    # Not kind.__new__: of several built-in bases, that may be one of another layout.
+    while built_in.__module__ != "builtins":
+        built_in = built_in.__base__
+    error: ProxyStoreError = built_in.__new__(kind)
+    error.args = args
+    return error
 
 
 # --- Media and connectors ---------------------------------------------------
