@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -23,9 +24,12 @@ from proxystore_patterns.streams.brokers._kafka_roll import KafkaRoll
 __all__ = ["KafkaGroupSubscriber", "KafkaSubscriber"]
 
 _SLICE = 0.1
+_POLLED = 0.01
 _TIMEOUT = 30.0
 # Short: while the group shares out partitions the answer waits for the next poll.
 _COMMITTED_WITHIN = 0.5
+# Members that leave together wait for each other, and one thread closes one at a time.
+_LEFT_WITHIN = 0.5
 # Of which the client recovers by itself.
 _PASSING = frozenset(
     {
@@ -92,11 +96,11 @@ class _KafkaReader:
     def close(self) -> None:
         if not self._closed:
             self._closed = True
-            # Takes partitions that the group has just given: in close() the client would wait
-            # for ever for an answer about them (seen once, with librdkafka 2).
-            self._consumer.poll(0)
-            self._consumer.close()
+            self._leave()
             self._roll.close()
+
+    def _leave(self) -> None:
+        self._consumer.close()
 
     def _receive(self, seconds: float) -> Message | None:
         if not self._is_assigned():
@@ -236,7 +240,9 @@ class KafkaGroupSubscriber(_KafkaReader):
     topic `dead_letters`. Deliveries are counted by the member, so they begin anew
     with another one. The stream has ended for the group once all is acknowledged;
     a member that comes after that waits for the next producers to begin. That one
-    died without ending is not noticed, as for `KafkaSubscriber`.
+    died without ending is not noticed, as for `KafkaSubscriber`. `close` waits for the
+    group half a second at most: a thread goes on leaving, and a process that ends
+    before it is done leaves by its session's timeout.
 
     Args:
         bootstrap_servers: ``host:port`` of some brokers, separated by commas.
@@ -314,6 +320,25 @@ class KafkaGroupSubscriber(_KafkaReader):
             if exc.args[0].code() == KafkaError._TIMED_OUT:
                 return {}
             raise failure(self._where, exc.args[0]) from exc
+
+    def _leave(self) -> None:
+        leaving = threading.Thread(target=self._leave_group, name="kafka-leave", daemon=True)
+        leaving.start()
+        leaving.join(_LEFT_WITHIN)
+
+    def _leave_group(self) -> None:
+        """Answer the group until it knows the member no more, and close then.
+
+        The client can wait for ever, with the interpreter locked, for what it owes the
+        group at close() (librdkafka 4041, 4884): no other thread could end that.
+        """
+        deadline = time.monotonic() + _TIMEOUT
+        try:
+            self._consumer.unsubscribe()
+            while self._consumer.memberid() and time.monotonic() < deadline:
+                self._consumer.poll(_POLLED)
+        finally:
+            self._consumer.close()
 
     def _bury(self, message: Message) -> None:
         grave = KafkaPublisher(self._servers, options=self._more)
