@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from proxystore_patterns.errors import EndOfStreamError
-from proxystore_patterns.streams import BrokerCapability, Delivery
+from proxystore_patterns.streams import Acknowledging, BrokerCapability, Delivery, Subscriber
 from proxystore_patterns.testing._broker import (
     Broker,
     drain,
@@ -129,8 +131,10 @@ class EachSuite(Suite):
     needs = frozenset({Delivery.EACH})
 
     def test_every_subscriber_gets_every_message(self, broker: Broker) -> None:
-        topic, found = _shared(broker)
-        assert [events(topic, 20)] * 2 == found
+        topic = broker.topic()
+        subscribers = [broker.subscriber(topic) for _ in range(2)]
+        _publish(broker, topic, 20)
+        assert [events(topic, 20)] * 2 == drain_each(subscribers)
 
 
 class KeptSuite(Suite):
@@ -154,28 +158,30 @@ class OneSuite(Suite):
     needs = frozenset({Delivery.ONE})
 
     def test_a_message_goes_to_one_subscriber(self, broker: Broker) -> None:
-        topic, (first, second) = _shared(broker)
-        assert sorted(events(topic, 20)) == sorted(first + second)
+        topic = broker.topic()
+        subscribers = [broker.subscriber(topic) for _ in range(2)]
+        _publish(broker, topic, 20)
+        assert events(topic, 20) == _got_by(subscribers)
 
     def test_those_who_come_while_something_is_left_get_the_end(self, broker: Broker) -> None:
         topic = broker.topic()
-        publisher = broker.publisher()
-        publisher.begin(topic, "p0")
-        for message in events(topic, 3):
-            publisher.send_message(topic, message)
-        publisher.end(topic, "p0")
+        _publish(broker, topic, 3)
         subscribers = [broker.subscriber(topic) for _ in range(3)]
-        found = drain_each(subscribers)
-        assert events(topic, 3) == sorted(message for each in found for message in each)
+        assert events(topic, 3) == _got_by(subscribers)
 
 
-def _shared(broker: Broker) -> tuple[str, list[list[bytes]]]:
-    """A topic of 20 messages, and what each of two subscribers got."""
-    topic = broker.topic()
-    subscribers = [broker.subscriber(topic) for _ in range(2)]
+def _publish(broker: Broker, topic: str, count: int) -> None:
+    """A run of one producer."""
     publisher = broker.publisher()
     publisher.begin(topic, "p0")
-    for message in events(topic, 20):
+    for message in events(topic, count):
         publisher.send_message(topic, message)
     publisher.end(topic, "p0")
-    return topic, drain_each(subscribers)
+
+
+def _got_by(subscribers: list[Subscriber]) -> list[bytes]:
+    """What they got, in order. Each may have held one message while a group shared out anew."""
+    found = sorted(itertools.chain.from_iterable(drain_each(subscribers)))
+    held = len(subscribers) - 1 if isinstance(subscribers[0], Acknowledging) else 0
+    once = sorted(set(found))
+    return once if len(found) - len(once) <= held else found
