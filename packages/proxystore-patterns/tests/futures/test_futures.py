@@ -28,13 +28,14 @@ from proxystore.testing import MemoryConnector
 from proxystore_patterns.errors import (
     FutureAlreadyDoneError,
     FutureCancelledError,
+    FuturesTimeoutError,
     FutureTimeoutError,
     NoResultError,
     ProducerDiedError,
     ProducerRaisedError,
     ResultTakenError,
 )
-from proxystore_patterns.futures import Future, future
+from proxystore_patterns.futures import Future, as_completed, future, wait
 
 TIMEOUT_S = 20
 
@@ -216,7 +217,7 @@ def test_a_cancelled_future_has_no_result(store: Store[Any]) -> None:
 
 def test_waits_end_at_their_timeout(store: Store[Any]) -> None:
     made = future(store)
-    for wait in (
+    for look in (
         lambda: made.result(0.03),
         lambda: made.result(0),
         lambda: made.exception(0.03),
@@ -224,7 +225,7 @@ def test_waits_end_at_their_timeout(store: Store[Any]) -> None:
         lambda: str(pickle.loads(pickle.dumps(made.proxy(timeout=0.03)))),
     ):
         with pytest.raises(FutureTimeoutError, match="nobody said to have begun"):
-            wait()
+            look()
 
 
 @pytest.mark.parametrize("timeout", [-1, float("-inf"), 1e-320])
@@ -255,9 +256,35 @@ def test_what_futures_cannot_be_made_of_is_named(local: Store[Any]) -> None:
         with pytest.raises(TypeError, match="takes an exception, and got a"):
             made.set_exception(found)
     assert not made.done()
-    for use in (made.result, made.exception, lambda nan: made.proxy(timeout=nan)):
-        with pytest.raises(ValueError, match="it was nan"):
-            use(float("nan"))
+
+
+_TIMEOUTS: dict[str, Callable[[Future[Any], Any], object]] = {
+    "result": lambda made, timeout: made.result(timeout),
+    "exception": lambda made, timeout: made.exception(timeout),
+    "proxy": lambda made, timeout: made.proxy(timeout=timeout),
+    "wait": lambda made, timeout: wait([made], timeout),
+    "as_completed": lambda made, timeout: next(as_completed([made], timeout)),
+}
+
+
+@pytest.mark.parametrize("use", _TIMEOUTS)
+def test_a_timeout_is_a_number_of_seconds(local: Store[Any], use: str) -> None:
+    refused: list[tuple[Any, type[Exception]]] = [
+        (float("nan"), ValueError),
+        ("3", TypeError),
+        (True, TypeError),
+    ]
+    for timeout, error in refused:
+        with pytest.raises(error, match=f"A timeout takes a number of .*, not {timeout!r}"):
+            _TIMEOUTS[use](future(local), timeout)
+
+
+def test_less_than_no_time_is_told_as_none(local: Store[Any]) -> None:
+    made = future(local)
+    with pytest.raises(FutureTimeoutError, match="within 0 s"):
+        made.result(-1)
+    with pytest.raises(FuturesTimeoutError, match="within 0 s"):
+        list(as_completed([made], -1))
 
 
 def test_a_result_that_cannot_be_serialized_leaves_the_future_as_it_was(local: Store[Any]) -> None:

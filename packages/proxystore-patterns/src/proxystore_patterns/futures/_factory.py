@@ -49,7 +49,8 @@ class FutureFactory(StoreFactory[T]):
         timeout: Seconds to wait when it is resolved; `None`: for ever.
 
     Raises:
-        ValueError: ``timeout`` is not a number.
+        TypeError: ``timeout`` is something else.
+        ValueError: It is not a number (NaN).
     """
 
     passes_errors: ClassVar[bool] = True

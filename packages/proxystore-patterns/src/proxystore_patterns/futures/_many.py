@@ -39,8 +39,8 @@ def as_completed(futures: Iterable[Future[T]], timeout: float | None = None) -> 
 
     Raises:
         FuturesTimeoutError: Some were not done in time.
-        TypeError: Something in ``futures`` is no `Future`.
-        ValueError: ``timeout`` is not a number.
+        TypeError: Something in ``futures`` is no `Future`, or ``timeout`` no number.
+        ValueError: ``timeout`` is not a number (NaN).
     """
     deadline = Deadline(timeout)
     pending = dict.fromkeys(map(_require_future, futures))
@@ -52,8 +52,7 @@ def as_completed(futures: Iterable[Future[T]], timeout: float | None = None) -> 
             try:
                 future = done.get(timeout=deadline.left())
             except queue.Empty:
-                assert timeout is not None
-                raise FuturesTimeoutError(len(pending), n_all, timeout) from None
+                raise FuturesTimeoutError(len(pending), n_all, deadline.timeout) from None
             del pending[future]
             yield future
     finally:
@@ -93,8 +92,8 @@ def wait(
             `ALL_COMPLETED`, of `concurrent.futures`.
 
     Raises:
-        TypeError: Something in ``futures`` is no `Future`.
-        ValueError: ``return_when`` is something else, or ``timeout`` not a number.
+        TypeError: Something in ``futures`` is no `Future`, or ``timeout`` no number.
+        ValueError: ``return_when`` is something else, or ``timeout`` not a number (NaN).
     """
     choices = (FIRST_COMPLETED, FIRST_EXCEPTION, ALL_COMPLETED)
     if return_when not in choices:

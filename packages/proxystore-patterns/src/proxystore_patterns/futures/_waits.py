@@ -10,6 +10,7 @@ from typing import Any
 from proxystore.abc import Capability, Key
 from proxystore.errors import ObjectNotFoundError
 from proxystore.store import Store
+from proxystore_patterns._options import checked_number
 from proxystore_patterns.errors import FutureTimeoutError
 from proxystore_patterns.futures._deaths import LOOK_SECONDS, bury
 from proxystore_patterns.futures._outcomes import Outcome, read
@@ -26,13 +27,14 @@ class Deadline:
         timeout: Seconds; `None` and infinity: for ever; less than none: none.
 
     Raises:
-        ValueError: ``timeout`` is not a number.
+        TypeError: ``timeout`` is something else.
+        ValueError: It is not a number (NaN).
     """
 
     def __init__(self, timeout: float | None) -> None:
-        self.timeout = math.inf if timeout is None else timeout
-        if math.isnan(self.timeout):
-            raise ValueError("A timeout is in seconds, or None to wait for ever; it was nan.")
+        wanted = "a number of seconds, or None to wait for ever"
+        found = math.inf if timeout is None else checked_number("A timeout", timeout, wanted)
+        self.timeout = max(0.0, found)
         self._at = time.monotonic() + self.timeout
 
     def left(self) -> float:
@@ -50,7 +52,8 @@ def await_outcome(store: Store[Any], key: Key, timeout: float | None) -> Outcome
 
     Raises:
         FutureTimeoutError: It had none by then.
-        ValueError: ``timeout`` is not a number.
+        TypeError: ``timeout`` is something else.
+        ValueError: It is not a number (NaN).
         ConnectorUnavailableError: The medium cannot be reached.
     """
     deadline = Deadline(timeout)
