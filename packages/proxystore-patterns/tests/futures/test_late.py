@@ -1,20 +1,21 @@
-"""The result of a future ends with its lifetime, whoever sets it and however late."""
+"""A future ends with its lifetime, for who waits for it and for who sets it, however late."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import pickle
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from proxystore.connectors.keys import fresh_id
 from proxystore.store import Store
-from proxystore_patterns.errors import LifetimeEndedError
-from proxystore_patterns.futures import Future, future
-from proxystore_patterns.futures import _late as late
+from proxystore_patterns.errors import FutureAlreadyDoneError, LifetimeEndedError
+from proxystore_patterns.futures import Future, as_completed, future, wait
 from proxystore_patterns.lifetimes import ContextLifetime, LeaseLifetime, remove_leaks
 
 TIMEOUT_S = 20
@@ -30,46 +31,156 @@ def shm(make_store: MakeStore) -> Store[Any]:
     return make_store("shm")
 
 
-@pytest.fixture
-def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(late, "_GRACE_SECONDS", 0.05)
-
-
 _SET: dict[str, Callable[[Future[Any]], object]] = {
     "result": lambda made: made.set_result([1]),
     "exception": lambda made: made.set_exception(KeyError()),
-    "cancel": lambda made: made.cancel(),
 }
 
 
 @pytest.mark.parametrize("how", _SET)
 @pytest.mark.parametrize("travel", [False, True], ids=["here", "by pickle"])
-@pytest.mark.usefixtures("brief")
-def test_an_outcome_that_comes_after_the_lifetime_ends_by_itself(
-    shm: Store[Any], how: str, travel: bool
+@pytest.mark.parametrize("had", [False, True], ids=["none", "had one"])
+def test_an_outcome_that_comes_after_the_lifetime_is_refused(
+    shm: Store[Any], how: str, travel: bool, had: bool
 ) -> None:
     with ContextLifetime(shm) as lifetime:
         made = future(shm, lifetime=lifetime)
         sent = pickle.loads(pickle.dumps(made)) if travel else made
-    _SET[how](sent)
-    while shm.exists(made.key):
-        assert not shm.wait(shm.new_key(), 0.01)
+        if had:
+            made.set_result([0])
+    with pytest.raises(LifetimeEndedError):
+        _SET[how](sent)
+    assert not sent.cancel()
     assert 0 == n_stored(shm)
 
 
-def test_who_waited_as_the_lifetime_ended_gets_the_result(shm: Store[Any]) -> None:
+def test_a_result_that_was_evicted_is_not_followed_by_another(shm: Store[Any]) -> None:
+    made = future(shm)
+    made.set_result([1])
+    shm.evict(made.key)
+    with pytest.raises(FutureAlreadyDoneError):
+        made.set_result([2])
+    assert not made.cancel()
+    assert 0 == n_stored(shm)
+
+
+_WAIT: dict[str, Callable[[Future[Any]], object]] = {
+    "result": lambda made: made.result(TIMEOUT_S),
+    "proxy": lambda made: str(pickle.loads(pickle.dumps(made.proxy(timeout=TIMEOUT_S)))),
+    "as_completed": lambda made: [done.result() for done in as_completed([made], TIMEOUT_S)],
+    "await": lambda made: asyncio.run(asyncio.wait_for(_awaited(made), TIMEOUT_S)),
+}
+
+
+async def _awaited(made: Future[Any]) -> Any:
+    return await made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", _WAIT)
+def test_who_waits_as_the_lifetime_ends_is_told(store: Store[Any], how: str) -> None:
+    lifetime = ContextLifetime(store)
+    made = future(store, lifetime=lifetime)
+    told: list[BaseException] = []
+
+    def consume() -> None:
+        try:
+            _WAIT[how](made)
+        except LifetimeEndedError as error:
+            told.append(error)
+
+    waiter = threading.Thread(target=consume)
+    waiter.start()
+    # Long enough to wait for the medium; what comes sooner is told as well.
+    waiter.join(0.05)
+    lifetime.close()
+    waiter.join(TIMEOUT_S / 2)
+    assert 1 == len(told)
+
+
+@pytest.mark.parametrize("had", [False, True], ids=["none", "had one"])
+def test_who_comes_after_the_lifetime_is_told_at_once(store: Store[Any], had: bool) -> None:
+    with ContextLifetime(store) as lifetime:
+        made = future(store, lifetime=lifetime)
+        sent = pickle.loads(pickle.dumps(made))
+        if had:
+            made.set_result([1])
+    for found in (made, sent):
+        with pytest.raises(LifetimeEndedError, match="of future"):
+            found.result()
+        with pytest.raises(LifetimeEndedError, match="of future"):
+            str(found.proxy())
+        assert isinstance(found.exception(), LifetimeEndedError)
+        assert found.done()
+        assert not found.running()
+        assert not found.cancelled()
+        assert {found} == wait([found], return_when="FIRST_EXCEPTION").done
+
+
+@pytest.mark.slow
+def test_a_producer_that_is_killed_after_the_lifetime_keeps_nobody(
+    store: Store[Any], run: Callable[..., Any]
+) -> None:
+    lifetime = ContextLifetime(store)
+    made = future(store, lifetime=lifetime)
+    producer = run(
+        "with given.producing(lease=1):\n    say(given.running())\n    sys.stdin.readline()", made
+    )
+    assert producer.hear()
+    lifetime.close()
+    producer.kill()
+    with pytest.raises(LifetimeEndedError):
+        made.result()
+
+
+@pytest.mark.slow
+def test_a_death_that_is_seen_as_the_lifetime_ends_leaves_nothing(
+    shm: Store[Any], run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lifetime = ContextLifetime(shm)
+    made = future(shm, lifetime=lifetime)
+    producer = run("with given.producing(lease=0.2):\n    say(1)\n    sys.stdin.readline()", made)
+    assert producer.hear()
+    producer.kill()
+    set_by_medium = shm.connector.set
+
+    def set_after_end(*args: Any, **options: Any) -> None:
+        lifetime.close()
+        set_by_medium(*args, **options)
+
+    monkeypatch.setattr(shm.connector, "set", set_after_end)
+    with pytest.raises(LifetimeEndedError):
+        made.result(TIMEOUT_S)
+    assert 0 == n_stored(shm)
+
+
+def test_a_producer_at_work_is_told_that_the_lifetime_ended(shm: Store[Any]) -> None:
     with ContextLifetime(shm) as lifetime:
         made = future(shm, lifetime=lifetime)
-        got: list[Any] = []
-        waiter = threading.Thread(target=lambda: got.append(made.result(TIMEOUT_S)))
-        waiter.start()
-    made.set_result([1])
-    waiter.join()
-    assert [[1]] == got
+        producing = made.producing()
+        producing.__enter__()
+    with pytest.raises(LifetimeEndedError) as told:
+        made.set_result([1])
+    assert not producing.__exit__(told.type, told.value, None)
+    assert 0 == n_stored(shm)
+    with pytest.raises(LifetimeEndedError), made.producing():
+        pass
+    assert 0 == n_stored(shm)
+
+
+def test_an_error_of_a_producer_is_its_own_after_the_lifetime(shm: Store[Any]) -> None:
+    def produce(made: Future[Any], lifetime: ContextLifetime) -> None:
+        with made.producing():
+            lifetime.close()
+            raise KeyError
+
+    lifetime = ContextLifetime(shm)
+    with pytest.raises(KeyError):
+        produce(future(shm, lifetime=lifetime), lifetime)
+    assert 0 == n_stored(shm)
 
 
 @pytest.mark.parametrize("step", range(4))
-@pytest.mark.usefixtures("brief")
 def test_whenever_the_lifetime_ends_nothing_is_left(
     shm: Store[Any], monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
@@ -85,12 +196,12 @@ def test_whenever_the_lifetime_ends_nothing_is_left(
 
         return called
 
-    for name in ("set", "exists", "touch"):
+    for name in ("set", "exists", "evict"):
         monkeypatch.setattr(connector, name, ending(getattr(connector, name)))
-    made.set_result([1])
+    with suppress(LifetimeEndedError):
+        made.set_result([1])
     lifetime.close()
-    while n_stored(shm):
-        assert not shm.wait(shm.new_key(), 0.01)
+    assert 0 == n_stored(shm)
 
 
 def test_a_connector_of_the_older_system_refuses_what_it_cannot_end() -> None:
@@ -148,9 +259,8 @@ def test_an_ended_lifetime_has_no_futures(shm: Store[Any]) -> None:
 
 @pytest.mark.slow
 def test_a_producer_elsewhere_learns_that_the_lifetime_was_killed(
-    store: Store[Any], run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    store: Store[Any], run: Callable[..., Any]
 ) -> None:
-    monkeypatch.setattr(late, "_GRACE_SECONDS", 0.05)
     owner = run(
         "from proxystore.store import get_store\n"
         "from proxystore_patterns.futures import future\n"
@@ -164,21 +274,25 @@ def test_a_producer_elsewhere_learns_that_the_lifetime_was_killed(
     made = owner.hear()
     owner.kill()
     assert all(leak.is_removed for leak in remove_leaks())
-    made.set_result([1])
-    while made.store.exists(made.key):
-        assert not store.wait(store.new_key(), 0.01)
+    with pytest.raises(LifetimeEndedError):
+        made.set_result([1])
+    assert not store.exists(made.key)
 
 
-def test_a_lease_that_the_medium_ends_is_known_to_have_ended(
-    shm: Store[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(late, "_GRACE_SECONDS", 0.05)
+def test_a_lease_that_the_medium_ends_is_known_to_have_ended(shm: Store[Any]) -> None:
     lease = LeaseLifetime(shm, 60)
     made = future(shm, lifetime=lease)
     assert 1 == n_stored(shm)
     lease.extend(-59.95)
     while n_stored(shm):
         assert not shm.wait(shm.new_key(), 0.01)
-    made.set_result([1])
-    while n_stored(shm):
-        assert not shm.wait(shm.new_key(), 0.01)
+    with pytest.raises(LifetimeEndedError):
+        made.set_result([1])
+    assert 0 == n_stored(shm)
+
+
+def test_what_is_no_lifetime_leaves_nothing_in_the_store(shm: Store[Any]) -> None:
+    wrong: Any = "text"
+    with pytest.raises(TypeError, match=r"future\(lifetime=\) takes a lifetime, not 'text'"):
+        future(shm, lifetime=wrong)
+    assert 0 == n_stored(shm)

@@ -47,6 +47,7 @@ class FutureFactory(StoreFactory[T]):
         evict: Remove the result once it was got, for it is for one consumer.
         deserializer: Use this one instead of the store's.
         timeout: Seconds to wait when it is resolved; `None`: for ever.
+        mark: Fields of a key, whose object goes when the lifetime of the result has ended.
 
     Raises:
         TypeError: ``timeout`` is something else.
@@ -63,11 +64,12 @@ class FutureFactory(StoreFactory[T]):
         evict: bool = False,
         deserializer: DeserializerT | None = None,
         timeout: float | None = None,
+        mark: Key | None = None,
     ) -> None:
         super().__init__(key, store_config, evict=evict, deserializer=deserializer)
         # A mistake is told here, not where the proxy is used.
         Deadline(timeout)
-        self.timeout = timeout
+        self.timeout, self.mark = timeout, mark
 
     def resolve(self) -> T:
         """The result.
@@ -77,13 +79,15 @@ class FutureFactory(StoreFactory[T]):
             FutureTimeoutError: The future was not done within ``timeout``.
             FutureCancelledError: It was cancelled.
             ProducerDiedError: Its producer began, and died.
+            LifetimeEndedError: Its lifetime has ended, and the result with it.
+            ObjectNotFoundError: It was evicted.
             ResultTakenError: Another consumer had it, and ``evict``.
             SerializationError: It cannot be deserialized here.
             ConnectorUnavailableError: The medium cannot be reached.
         """
         store, key = self.get_store(), self.key
         watch = store.watch("factory.resolve")
-        value: T = self.open(store, key, await_outcome(store, key, self.timeout))
+        value: T = self.open(store, key, await_outcome(store, key, self.mark, self.timeout))
         watch.stop(key)
         return value
 
@@ -104,12 +108,13 @@ class FutureFactory(StoreFactory[T]):
             evict=self.evict,
             deserializer=self.deserializer,
             timeout=timeout,
+            mark=self.mark,
         )
 
     def __reduce__(self) -> tuple[object, ...]:
-        if self.timeout is None:
-            return _load, self.plain()
-        return _load, self.plain(), {"timeout": self.timeout}
+        options = {"timeout": self.timeout, "mark": self.mark}
+        state = {name: value for name, value in options.items() if value is not None}
+        return (_load, self.plain(), state) if state else (_load, self.plain())
 
     def __repr__(self) -> str:
         return f"<FutureFactory of {tuple(self._key)!r} in store {self._reference.name!r}>"

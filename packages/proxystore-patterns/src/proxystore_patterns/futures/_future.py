@@ -16,9 +16,10 @@ from proxystore_patterns.errors import (
     FutureAlreadyDoneError,
     LifetimeEndedError,
     NoResultError,
+    PatternsError,
 )
 from proxystore_patterns.futures._factory import FutureFactory, require_store
-from proxystore_patterns.futures._late import bind, will_end
+from proxystore_patterns.futures._late import bind, ended_error, has_ended, settle
 from proxystore_patterns.futures._outcomes import (
     CANCELLED,
     Kind,
@@ -28,11 +29,10 @@ from proxystore_patterns.futures._outcomes import (
     failure,
     read,
     success,
-    write,
 )
 from proxystore_patterns.futures._producers import Lease, has_begun
 from proxystore_patterns.futures._waits import await_outcome, require_outcome
-from proxystore_patterns.futures._watching import Watch, wait_in_loop
+from proxystore_patterns.futures._watching import Call, Watch, wait_in_loop
 
 __all__ = ["Future", "future"]
 
@@ -55,15 +55,16 @@ def future(
         store: Of a connector that is `Deferrable`.
         evict: Remove the result once it was got: it is for one consumer. The connector must
             be `Replaceable` too: only what takes its place can tell the others.
-        lifetime: Evicts the result when it ends; one that comes later ends by the medium
-            after a minute, or is refused where that has no leases. Costs a request, and one
-            when the result is set. Not with ``evict``.
+        lifetime: Ends the future too: the result is evicted, one that comes later is refused,
+            and who waits is told (`LifetimeEndedError`). Costs a request, one when the
+            result is set, and a few for who waits. Not with ``evict``.
         serializer: Used for the result instead of the store's.
         deserializer: The inverse of ``serializer``.
 
     Raises:
         CapabilityError: The connector cannot make keys before objects, or replace them.
-        TypeError: ``store`` is none.
+        TypeError: ``store`` or ``lifetime`` is none.
+        LifetimeEndedError: ``lifetime`` has ended.
         ValueError: Both ``evict`` and ``lifetime``.
     """
     require_store(store, evict=evict)
@@ -75,9 +76,11 @@ def future(
     watch = store.watch("store.future")
     key = store.new_key()
     mark = None if lifetime is None else bind(store, key, lifetime)
-    factory: FutureFactory[Any] = FutureFactory(key, store, evict=evict, deserializer=deserializer)
+    factory: FutureFactory[Any] = FutureFactory(
+        key, store, evict=evict, deserializer=deserializer, mark=mark
+    )
     watch.stop(key)
-    return Future(factory, serializer=serializer, mark=mark)
+    return Future(factory, serializer=serializer)
 
 
 class Future(Generic[T]):
@@ -89,7 +92,6 @@ class Future(Generic[T]):
     Args:
         factory: Of its proxies.
         serializer: Used for the result instead of the store's.
-        mark: Fields of a key, whose object goes when the lifetime of the result has ended.
     """
 
     def __init__(
@@ -97,11 +99,10 @@ class Future(Generic[T]):
         factory: FutureFactory[T],
         *,
         serializer: SerializerT | None = None,
-        mark: Key | None = None,
     ) -> None:
         self._factory = factory
-        self._serializer, self._mark = serializer, mark
-        # Outcomes are final: what was done once need not be asked for again.
+        self._serializer = serializer
+        # Outcomes and ends are final: what was done once need not be asked for again.
         self._is_done = False
 
     # --- For those who wait -----------------------------------------------------
@@ -139,7 +140,9 @@ class Future(Generic[T]):
             FutureTimeoutError: There was no outcome in time.
             FutureCancelledError: It was cancelled.
             ProducerDiedError: The producer began, and died.
+            LifetimeEndedError: The lifetime of the future has ended, and the result with it.
             ResultTakenError: Another consumer has it, and the future was made with ``evict``.
+            ObjectNotFoundError: It was evicted.
             SerializationError: The result cannot be deserialized here.
             ConnectorUnavailableError: The medium cannot be reached.
         """
@@ -156,13 +159,22 @@ class Future(Generic[T]):
 
         Raises:
             FutureTimeoutError: There was no outcome in time.
+            ObjectNotFoundError: It was evicted.
             ConnectorUnavailableError: The medium cannot be reached.
         """
-        return error_of(self.store, self.key, self._await(timeout))
+        try:
+            outcome = self._await(timeout)
+        except LifetimeEndedError as error:
+            return error
+        return error_of(self.store, self.key, outcome)
 
     def done(self) -> bool:
-        """Whether there is an outcome: a result, an exception or a cancellation."""
-        self._is_done = self._is_done or self.store.exists(self.key)
+        """Whether there is a result, an exception or a cancellation, or its lifetime has ended."""
+        self._is_done = (
+            self._is_done
+            or self.store.exists(self.key)
+            or has_ended(self.store, self._factory.mark)
+        )
         return self._is_done
 
     def cancelled(self) -> bool:
@@ -171,7 +183,7 @@ class Future(Generic[T]):
         return outcome is not None and outcome[0] == Kind.CANCELLED
 
     def running(self) -> bool:
-        """Whether a producer said that it has begun, and there is no outcome yet."""
+        """Whether a producer said that it has begun, and the future is not done."""
         return not self.done() and has_begun(self.store, self.key)
 
     # Any: what the callback returns is not used.
@@ -188,7 +200,11 @@ class Future(Generic[T]):
             except BaseException:  # noqa: BLE001 - also SystemExit: others wait for theirs.
                 _log.exception("A callback of %r failed.", self)
 
-        Watch(self.store, self.key, on_done)
+        self._watch(on_done)
+
+    def _watch(self, call: Call) -> Watch:
+        """Have ``call`` made once this is done, however many are watched."""
+        return Watch(self.store, self.key, self._factory.mark, call)
 
     def __await__(self) -> Generator[Any, None, T]:
         """As `result`, without holding up the event loop."""
@@ -198,7 +214,7 @@ class Future(Generic[T]):
         import asyncio
 
         if not self._is_done:
-            await wait_in_loop(self.store, self.key)
+            await wait_in_loop(self.store, self.key, self._factory.mark)
         return await asyncio.to_thread(self.result)
 
     # --- For those who produce ----------------------------------------------------
@@ -208,7 +224,7 @@ class Future(Generic[T]):
 
         Raises:
             FutureAlreadyDoneError: There is an outcome, which stands.
-            LifetimeEndedError: That of the result has ended, and the medium has no leases.
+            LifetimeEndedError: That of the future has ended, and nobody can have the result.
             SerializationError: Nothing can serialize the result; there is no outcome yet.
             MediumFullError: There is no room; there is no outcome yet.
         """
@@ -219,6 +235,7 @@ class Future(Generic[T]):
 
         Raises:
             FutureAlreadyDoneError: There is an outcome, which stands.
+            LifetimeEndedError: That of the future has ended.
             TypeError: ``error`` is no exception, but a class of them, say.
         """
         if not isinstance(error, BaseException):
@@ -229,13 +246,13 @@ class Future(Generic[T]):
         self._settle(failure(error))
 
     def cancel(self) -> bool:
-        """Let there be no result, and give whether that is so.
+        """Let there be no result, and give whether the future is cancelled.
 
         A producer at work is not stopped; it is told when it comes with its result.
         """
         try:
-            self._write(CANCELLED)
-        except KeyAlreadySetError:
+            self._settle(CANCELLED)
+        except (FutureAlreadyDoneError, LifetimeEndedError):
             return self.cancelled()
         return True
 
@@ -252,17 +269,18 @@ class Future(Generic[T]):
 
         Raises:
             FutureAlreadyDoneError: It is done or cancelled, so there is nothing to do.
+            LifetimeEndedError: Its lifetime has ended.
             NoResultError: The block ended and gave no outcome. Those who wait are told too.
             CapabilityError: The store's medium is not `Leasable`.
         """
         if self.done():
-            raise self._already_done()
+            raise self._refusal()
         held = Lease(self.store, self.key, lease)
         held.begin()
         try:
             yield
         except BaseException as error:
-            with suppress(FutureAlreadyDoneError):
+            with suppress(FutureAlreadyDoneError, LifetimeEndedError):
                 self.set_exception(error)
             raise
         else:
@@ -275,39 +293,38 @@ class Future(Generic[T]):
         if self.done():
             return
         error = NoResultError(repr(self.key), self.store.name)
-        with suppress(FutureAlreadyDoneError):
+        with suppress(FutureAlreadyDoneError, LifetimeEndedError):
             self.set_exception(error)
         raise error
 
     def _settle(self, outcome: Outcome) -> None:
+        if self._is_done:
+            # It may have been evicted, and is not to come back as another one.
+            raise self._refusal()
         try:
-            is_kept = self._write(outcome)
+            settle(self.store, self.key, self._factory.mark, outcome)
         except KeyAlreadySetError:
-            raise self._already_done() from None
-        if not is_kept:
-            raise LifetimeEndedError(f"of {self!r}")
+            raise self._refusal() from None
         self._is_done = True
 
-    def _write(self, outcome: Outcome) -> bool:
-        """Make it the outcome; `False` if the lifetime had ended and it was evicted."""
-        write(self.store, self.key, outcome)
-        return self._mark is None or will_end(self.store, self.key, self._mark)
-
-    def _already_done(self) -> FutureAlreadyDoneError:
+    def _refusal(self) -> PatternsError:
+        """Why a future that is done takes no outcome."""
         outcome = read(self.store, self.key)
+        if outcome is None and has_ended(self.store, self._factory.mark):
+            return ended_error(self.store, self.key)
         return FutureAlreadyDoneError(repr(self.key), self.store.name, described(outcome))
 
     def _await(self, timeout: float | None) -> Outcome:
         if self._is_done:
-            return require_outcome(self.store, self.key)
-        outcome = await_outcome(self.store, self.key, timeout)
+            return require_outcome(self.store, self.key, self._factory.mark)
+        outcome = await_outcome(self.store, self.key, self._factory.mark, timeout)
         self._is_done = True
         return outcome
 
     def __reduce__(self) -> tuple[object, ...]:
-        if self._serializer is None and self._mark is None:
+        if self._serializer is None:
             return Future, (self._factory,)
-        return _load, (self._factory, self._serializer, self._mark)
+        return _load, (self._factory, self._serializer)
 
     def __repr__(self) -> str:
         # Asks nobody: it is printed in debuggers, and the medium may be far.
@@ -315,7 +332,5 @@ class Future(Generic[T]):
 
 
 # Any: a future of any type.
-def _load(
-    factory: FutureFactory[Any], serializer: SerializerT | None, mark: Key | None
-) -> Future[Any]:
-    return Future(factory, serializer=serializer, mark=mark)
+def _load(factory: FutureFactory[Any], serializer: SerializerT) -> Future[Any]:
+    return Future(factory, serializer=serializer)

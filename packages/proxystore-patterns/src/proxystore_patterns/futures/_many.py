@@ -73,7 +73,7 @@ def _require_future(found: Future[T]) -> Future[T]:
 
 
 def _watch(future: Future[T], done: queue.SimpleQueue[Future[T]]) -> Watch:
-    return Watch(future.store, future.key, lambda: done.put(future))
+    return future._watch(lambda: done.put(future))
 
 
 def wait(

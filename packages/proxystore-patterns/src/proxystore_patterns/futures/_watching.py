@@ -15,6 +15,7 @@ from proxystore.errors import ConnectorUnavailableError, MediumGoneError, ProxyS
 from proxystore.host.forks import remake_in_child
 from proxystore.store import Store
 from proxystore_patterns.futures._deaths import LOOK_SECONDS, bury
+from proxystore_patterns.futures._late import has_ended
 
 __all__ = ["Call", "Watch", "wait_in_loop"]
 
@@ -29,13 +30,14 @@ _PATIENCE_SECONDS = 10.0
 
 
 class _Entry(NamedTuple):
+    mark: Key | None
     calls: list[Call]
     leave: Call | None
     """Ends being told by the medium; `None` if it does not tell."""
 
 
 class _Watcher:
-    """Makes a call for each future of one store that is done. Thread safe.
+    """Makes a call for each future of one store that is done or has ended. Thread safe.
 
     Calls are made for all that is watched when the medium is gone, or could not be
     reached for ten seconds: who then asks for the result is told why. A forked child
@@ -56,8 +58,8 @@ class _Watcher:
         """Those to look at next."""
         self._runs = False
 
-    def add(self, key: Key, call: Call) -> None:
-        """Make ``call`` once the future of ``key`` is done."""
+    def add(self, key: Key, mark: Key | None, call: Call) -> None:
+        """Make ``call`` once the future of ``key`` is done, or the lifetime of ``mark`` is."""
         with self._changed:
             entry = self._entries.get(key)
             if entry is not None:
@@ -67,7 +69,7 @@ class _Watcher:
         leave = self.store.notify(key, lambda: self._tell(key))
         with self._changed:
             if key not in self._entries:
-                self._entries[key] = _Entry([], leave)
+                self._entries[key] = _Entry(mark, [], leave)
                 self._n_untold += leave is None
                 leave = None
             self._entries[key].calls.append(call)
@@ -110,16 +112,15 @@ class _Watcher:
             try:
                 done = [key for key in keys if self.store.exists(key)]
                 if pace is deaths:
-                    for key in set(keys).difference(done):
-                        bury(self.store, key)
+                    done += self._ended(set(keys).difference(done), keys)
                 lost_at = None
             except ConnectorUnavailableError as error:
                 lost_at = begun if lost_at is None else lost_at
                 is_final = isinstance(error, MediumGoneError)
-                done = keys if is_final or begun - lost_at > _PATIENCE_SECONDS else []
+                done = list(keys) if is_final or begun - lost_at > _PATIENCE_SECONDS else []
             except ProxyStoreError:
                 # Closed, or not to be read: nothing will come of waiting.
-                done = keys
+                done = list(keys)
             if pace is not None:
                 pace.ended(begun, has_news=bool(done))
             self._finish(done)
@@ -136,18 +137,27 @@ class _Watcher:
             self._runs = bool(self._entries)
             return self._runs
 
-    def _next(self, looks: _Pace, deaths: _Pace) -> tuple[list[Key], _Pace | None]:
-        """What to look at, and the pace that has it so, if it is everything."""
+    def _ended(self, keys: Iterable[Key], marks: dict[Key, Key | None]) -> list[Key]:
+        """Those without an outcome that get none; where a producer died they get one now."""
+        ended = []
+        for key in keys:
+            if has_ended(self.store, marks[key]):
+                ended.append(key)
+            else:
+                bury(self.store, key, marks[key])
+        return ended
+
+    def _next(self, looks: _Pace, deaths: _Pace) -> tuple[dict[Key, Key | None], _Pace | None]:
+        """What to look at, with the marks, and the pace that has it so, if it is everything."""
         with self._changed:
             told, self._told = self._told, set()
             if told:
                 looks.hurry()
             now = time.monotonic()
-            if now >= deaths.next_at:
-                return list(self._entries), deaths
-            if self._n_untold and now >= looks.next_at:
-                return list(self._entries), looks
-            return [key for key in told if key in self._entries], None
+            is_look = self._n_untold and now >= looks.next_at
+            pace = deaths if now >= deaths.next_at else looks if is_look else None
+            keys = told.intersection(self._entries) if pace is None else self._entries
+            return {key: self._entries[key].mark for key in keys}, pace
 
     def _finish(self, keys: Iterable[Key]) -> None:
         for key in keys:
@@ -202,23 +212,24 @@ class Watch:
     Args:
         store: Of the future.
         key: Of the future.
-        call: Made once, in a thread that others share, when the future is done or its
-            store is lost.
+        mark: Of its lifetime, if it has one.
+        call: Made once, in a thread that others share, when the future is done, its
+            lifetime has ended or its store is lost.
     """
 
-    def __init__(self, store: Store[Any], key: Key, call: Call) -> None:
+    def __init__(self, store: Store[Any], key: Key, mark: Key | None, call: Call) -> None:
         # No lock, which a fork could leave held: of two threads that come at once each may
         # get a watcher of its own, and both do their work.
         watcher = _watchers.get(id(store)) or _watchers.setdefault(id(store), _Watcher(store))
         self._watcher, self._key, self._call = watcher, key, call
-        watcher.add(key, call)
+        watcher.add(key, mark, call)
 
     def cancel(self) -> None:
         """Do not make the call, unless it has begun. Idempotent."""
         self._watcher.remove(self._key, self._call)
 
 
-async def wait_in_loop(store: Store[Any], key: Key) -> None:
+async def wait_in_loop(store: Store[Any], key: Key, mark: Key | None) -> None:
     """Wait for a future without holding up the event loop."""
     import asyncio
 
@@ -230,7 +241,7 @@ async def wait_in_loop(store: Store[Any], key: Key) -> None:
             loop.call_soon_threadsafe(done.set)
 
     # Telling the medium may take a request, for which an event loop must not wait.
-    watch = await asyncio.to_thread(Watch, store, key, on_done)
+    watch = await asyncio.to_thread(Watch, store, key, mark, on_done)
     try:
         await done.wait()
     finally:
