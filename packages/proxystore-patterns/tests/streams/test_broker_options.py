@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -34,6 +35,8 @@ NOBODY = ("127.0.0.1", 1)
         (lambda: rabbitmq.RabbitMQPublisher("redis://:secret@host"), "begin with amqp://"),
         (lambda: rabbitmq.RabbitMQSubscriber("amqp://x", "t", max_deliveries=0), "max_deliv"),
         (lambda: kafka.KafkaPublisher("x:1", options={"acknowledge": 1}), '"acknowledge"'),
+        (lambda: QueuePublisher({}, timeout=-1), "timeout takes"),
+        (lambda: QueueSubscriber(queue.Queue(), timeout=-1), "timeout takes"),
         (lambda: zmq.ZeroMQPublisher("127.0.0.1", 99_999), "1 to 65535"),
         (lambda: zmq.ZeroMQSubscriber("127.0.0.1", 99_999, topic="t"), "1 to 65535"),
         (lambda: zmq.ZeroMQPublisher("127.0.0.1", 5_999, subscribers=-1), "subscribers"),
@@ -49,6 +52,13 @@ def test_a_value_that_makes_no_sense_is_refused(make: Callable[[], Any], message
 def test_what_is_no_queue_is_refused(make: Callable[[], Any]) -> None:
     with pytest.raises(TypeError, match=r"queue\.Queue or a ProcessQueue, not 5"):
         make()
+
+
+@pytest.mark.parametrize("timeout", ["3", True])
+def test_a_timeout_of_a_queue_that_is_no_number_is_refused(timeout: Any) -> None:
+    for make in (partial(QueuePublisher, {}), partial(QueueSubscriber, queue.Queue())):
+        with pytest.raises(TypeError, match="timeout takes a finite number"):
+            make(timeout=timeout)
 
 
 def test_an_address_that_is_none_is_named() -> None:

@@ -13,6 +13,7 @@ from multiprocessing.context import BaseContext
 from typing import Any, Protocol
 
 from proxystore.abc import Acknowledgement
+from proxystore_patterns._options import checked_wait
 from proxystore_patterns.errors import EndOfStreamError, StreamTimeoutError
 from proxystore_patterns.streams._contract import BrokerCapability, Delivery, Message
 from proxystore_patterns.streams._events import (
@@ -38,8 +39,9 @@ class _Count:
     """The producers of one queue, for threads of one process."""
 
     def __init__(self) -> None:
-        # Of this run: begun, ended, expected. Of all: runs that ended. Any: of one process or more.
-        self._counts: Any = [0, 0, 0, 0]
+        # Of this run: begun, ended, expected. Of all: runs that ended, the newest whose end found
+        # room. Any: of one process or more.
+        self._counts: Any = [0, 0, 0, 0, 0]
         self._lock: Any = threading.Lock()
 
     @property
@@ -62,19 +64,30 @@ class _Count:
     def end(self) -> int | None:
         """Count one that has ended; if it was the last, the number of the run."""
         with self._lock:
-            begun, ended, expected, runs = self._counts[:]
+            begun, ended, expected, runs, _ = self._counts[:]
             if ended + 1 < max(begun, expected):
                 self._counts[1] += 1
                 return None
-            self._counts[:] = [0, 0, 0, runs + 1]
+            self._counts[:4] = [0, 0, 0, runs + 1]
             return int(runs) + 1
+
+    def tell(self, run: int) -> None:
+        """Note that the end of ``run`` is in the queue."""
+        with self._lock:
+            self._counts[4] = run
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the end of the newest run that ended is in the queue, or was."""
+        with self._lock:
+            return bool(self._counts[4] == self._counts[3])
 
 
 class _SharedCount(_Count):
     """The producers of one queue, for a tree of processes."""
 
     def __init__(self, context: BaseContext) -> None:
-        self._counts = context.Array("q", 4)
+        self._counts = context.Array("q", 5)
         self._lock = self._counts.get_lock()
 
 
@@ -150,7 +163,8 @@ class QueuePublisher:
         self._queues: dict[str, _Queue] = dict(queues)
         for found in self._queues.values():
             _check_queue(found)
-        self._block, self._timeout = block, timeout
+        self._block = block
+        self._timeout = None if timeout is None else checked_wait("timeout", timeout)
 
     @property
     def acknowledges(self) -> Acknowledgement:
@@ -173,9 +187,11 @@ class QueuePublisher:
             raise StreamTimeoutError(topic, "room in the queue", self._timeout or 0) from exc
 
     def end(self, topic: str, producer: str) -> None:
-        run = _count_of(self._queue(topic)).end()
+        count = _count_of(self._queue(topic))
+        run = count.end()
         if run is not None:
             self.send_message(topic, event_to_bytes(EndOfStreamEvent(topic, str(run))))
+            count.tell(run)
 
     def close(self) -> None:
         """Leave the queues to whoever made them."""
@@ -210,13 +226,15 @@ class QueueSubscriber:
     ) -> None:
         _check_queue(queue)
         self._queue: _Queue = queue
+        timeout = None if timeout is None else checked_wait("timeout", timeout)
         self._timeout = timeout if block else 0.0
         self._over = False
         self._count = _count_of(self._queue)
         # The end of the last of these runs is for whoever waited for it, unless there is more
         # than that end.
         self._known = self._count.runs
-        if not self._count.is_running and self._size() not in {0, 1}:
+        used_up = {0, 1} if self._count.is_told else {0}
+        if not self._count.is_running and self._size() not in used_up:
             self._known -= 1
 
     @property
