@@ -19,17 +19,17 @@ KEPT_S = 24 * 3600
 OWN = "proxystore:"
 """What keys of the census begin with, and no topic may."""
 
-# Keys: producers (a sorted set of ids by when their leases end, in ms), the census (a hash
-# of how many of this run began and ended, and how many there will be at least, none of which
-# is there between runs; when the newest run ended, and with which entry of a stream) and the
-# topic. Arguments: the id of a producer, milliseconds of its lease, the message that says the
-# end, and how many producers there will be at least.
+# Keys: producers (a sorted set of ids by when their leases end, in ms; those that are still
+# to begin have the lease of the last that ended, under no id), the census (a hash of how many
+# of this run began and ended, and how many there will be at least, none of which is there
+# between runs; when the newest run ended, and with which entry of a stream) and the topic.
+# Arguments: the id of a producer, milliseconds of its lease, the message that says the end,
+# and how many producers there will be at least.
 _NOW = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000) "
 _LOST = """
 local census = redis.call('HMGET', KEYS[2], 'begun', 'expected')
 local lost = 0
-if census[1] and tonumber(census[1]) >= tonumber(census[2])
-    and redis.call('ZCOUNT', KEYS[1], now, '+inf') == 0 then
+if census[1] and redis.call('ZCOUNT', KEYS[1], now, '+inf') == 0 then
   lost = tonumber(redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2] or now)
 end
 """
@@ -44,18 +44,23 @@ end
 if redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1]) == 1 then
   redis.call('HINCRBY', KEYS[2], 'begun', 1)
 end
-local expected = tonumber(redis.call('HGET', KEYS[2], 'expected') or '0')
-if tonumber(ARGV[4]) > expected then redis.call('HSET', KEYS[2], 'expected', ARGV[4]) end
+local run = redis.call('HMGET', KEYS[2], 'begun', 'expected')
+local expected = math.max(tonumber(ARGV[4]), tonumber(run[2] or '0'))
+redis.call('HSET', KEYS[2], 'expected', expected)
+if tonumber(run[1]) >= expected then redis.call('ZREM', KEYS[1], '') end
 return 1
 """
 _RENEW = f"{_NOW} return redis.call('ZADD', KEYS[1], 'XX', now + ARGV[2], ARGV[1])"
 # With the message at the end, or who is killed between the two ends nothing. Asked again
 # because an answer was lost, it finds no run, or one of which it is not.
 _END = f"""{_NOW}
-if redis.call('ZREM', KEYS[1], ARGV[1]) == 1 then redis.call('HINCRBY', KEYS[2], 'ended', 1) end
+local left = redis.call('ZREM', KEYS[1], ARGV[1])
+if left == 1 then redis.call('HINCRBY', KEYS[2], 'ended', 1) end
 local census = redis.call('HMGET', KEYS[2], 'begun', 'expected', 'ended', 'over')
-local ended = tonumber(census[3] or '0')
-if not census[1] or ended < tonumber(census[1]) or ended < tonumber(census[2]) then return 0 end
+if not census[1] then return 0 end
+local begun, expected = tonumber(census[1]), tonumber(census[2])
+if left == 1 and begun < expected then redis.call('ZADD', KEYS[1], now + ARGV[2], '') end
+if tonumber(census[3] or '0') < math.max(begun, expected) then return 0 end
 {_FORGET}
 local over = math.max(now, tonumber(census[4] or '0') + 1)
 redis.call('HSET', KEYS[2], 'over', over)
@@ -64,7 +69,8 @@ _LOOK = f"""{_NOW} {_LOST}
 local known = redis.call('HMGET', KEYS[2], 'over', 'at')
 local running = 0
 if census[1] and lost == 0 then running = 1 end
-return {{running, tonumber(known[1] or '0'), lost, known[2] or ''}}
+local begun, expected = tonumber(census[1] or '0'), tonumber(census[2] or '0')
+return {{running, tonumber(known[1] or '0'), lost, known[2] or '', begun, expected}}
 """
 
 
@@ -76,9 +82,13 @@ class Look(NamedTuple):
     over: int
     """When the newest run that ended did; 0 if none has."""
     lost: int
-    """When the lease of the last producer of this run ended; 0 if one lives."""
+    """When the last lease of this run ended; 0 if one lives, or is still to begin in time."""
     at: str
     """The entry of a stream that says the end of the newest run that ended."""
+    begun: int
+    """How many producers of this run began."""
+    expected: int
+    """How many it was promised at least."""
 
 
 class Census:
@@ -130,8 +140,8 @@ class Census:
 
     def look(self, topic: str) -> Look:
         """How ``topic`` stands."""
-        running, over, lost, at = self._run(_LOOK, topic)
-        return Look(bool(running), over, lost, at.decode())
+        running, over, lost, at, begun, expected = self._run(_LOOK, topic)
+        return Look(bool(running), over, lost, at.decode(), begun, expected)
 
     def close(self) -> None:
         """Renew no more leases."""

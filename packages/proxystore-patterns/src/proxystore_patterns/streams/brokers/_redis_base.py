@@ -34,7 +34,10 @@ class BasePublisher(ABC):
         port: Of the server.
         lease: Seconds after which a producer that shows no life counts as lost.
             A thread renews it, which a computation that holds the interpreter's
-            lock can keep from running.
+            lock can keep from running. Of ``producers=``, those that are to begin
+            have as long once no other one lives: then the run counts as lost,
+            and who begins later begins a new one. Give more where jobs wait
+            in a queue.
         retry_for: Seconds to try again while the server cannot be reached.
             A message may arrive twice then; consumers leave out the second.
         options: Of `redis.Redis`, such as ``password`` or ``ssl``.
@@ -157,5 +160,12 @@ class BaseSubscriber(ABC):
         if max(look.over, look.lost) <= self._known or not self._is_drained(look):
             return
         if look.over <= self._known:
-            raise ProducersLostError(self._topic, "the leases of its last producers ran out")
+            raise ProducersLostError(self._topic, _loss(look))
         self._over = True
+
+
+def _loss(look: Look) -> str:
+    found = "the leases of its last producers ran out"
+    if look.begun >= look.expected:
+        return found
+    return f"only {look.begun} of {look.expected} producers began, and {found}"
