@@ -71,7 +71,8 @@ class StreamProducer(Generic[T]):
             as long as consumers take.
         producers: How many producers each topic has at least: topics do not
             end before so many have begun and ended. Give it where producers
-            start at different times.
+            start at different times; by Redis, at most a ``lease`` of its
+            publishers after the last one was alive, or the run is lost.
 
     Raises:
         ValueError: A bound is zero, negative or not finite.
