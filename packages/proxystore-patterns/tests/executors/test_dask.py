@@ -210,6 +210,38 @@ class TestExecutor:
         with pytest.raises(TypeError, match="pickle"):
             executor.submit(identity, threading.Lock())
 
+    def test_futures_of_its_own_are_refused_wherever_they_are(self, executor):
+        task = executor.submit(abs, -1)
+        for argument in (task, [task]):
+            with pytest.raises(TypeError, match=r"Give its result: future.result\(\)"):
+                executor.submit(identity, argument)
+
+    def test_what_it_cannot_work_with_is_refused(self, client):
+        with pytest.raises(TypeError, match=r"takes a distributed\.Client, not None"):
+            engine.DaskExecutor(None)
+        with pytest.raises(TypeError, match=r"takes the options .*retries.*, not 'bogus'"):
+            engine.DaskExecutor(client, bogus=1)
+
+    def test_a_call_that_could_not_be_put_in_line_holds_up_no_other(self, client, cluster):
+        class Faltering(distributed.Client):
+            falters = False
+
+            @property
+            def loop(self):
+                if self.falters:
+                    raise RuntimeError("it falters")
+                return super().loop
+
+        with (
+            Faltering(cluster, set_as_default=False) as faltering,
+            engine.DaskExecutor(faltering) as executor,
+        ):
+            faltering.falters = True
+            with pytest.raises(RuntimeError, match="it falters"):
+                executor.submit(abs, -1)
+            faltering.falters = False
+            assert executor.submit(abs, -1).result(10) == 1
+
     def test_a_result_that_cannot_be_sent_is_an_error_of_its_task(self, executor):
         tasks = [executor.submit(threading.Lock), executor.submit(abs, -1)]
         with pytest.raises(TypeError):

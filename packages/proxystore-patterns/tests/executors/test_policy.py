@@ -5,7 +5,13 @@ import time
 import numpy as np
 import pytest
 
-from proxystore_patterns.executors import ProxyAlways, ProxySize, ProxyType, approximate_nbytes
+from proxystore_patterns.executors import (
+    ProxyAlways,
+    ProxySize,
+    ProxyType,
+    approximate_nbytes,
+    proxied,
+)
 
 
 def nested(*, levels, width=1):
@@ -33,6 +39,18 @@ def test_deep_and_wide_containers_take_no_longer_than_others(levels, width):
     start = time.perf_counter()
     assert approximate_nbytes(value) > 0
     assert time.perf_counter() - start < 0.25
+
+
+@pytest.mark.parametrize("size", ["x", 1.5, -1])
+def test_a_size_is_a_number_of_bytes(size):
+    with pytest.raises((TypeError, ValueError), match="ProxySize takes a whole number"):
+        ProxySize(size)
+
+
+def test_a_decorator_is_refused_what_it_cannot_work_with(counted):
+    for args in [(None, ProxyAlways()), (counted[0], 100_000)]:
+        with pytest.raises(TypeError, match=r"proxied.* takes a"):
+            proxied(*args)
 
 
 def test_long_containers_are_judged_by_their_first_items():

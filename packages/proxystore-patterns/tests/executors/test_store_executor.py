@@ -273,6 +273,19 @@ class TestEnds:
         with pytest.raises(TypeError, match=r"A dict has no submit\(\)"):
             StoreExecutor({}, counted[0])
 
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            ({"store": None}, "StoreExecutor takes a Store, .*, not None"),
+            ({"should_proxy": 100_000}, r"should_proxy=\) takes a policy .*, not 100000"),
+            ({"should_proxy": lambda _: True}, r"should_proxy=\) takes a policy that pickles"),
+            ({"depth": "x"}, r"depth=\) takes a whole number of at least 0, not 'x'"),
+        ],
+    )
+    def test_what_it_cannot_work_with_is_refused(self, counted, given, said):
+        with ThreadPoolExecutor(1) as pool, pytest.raises(TypeError, match=said):
+            StoreExecutor(pool, **{"store": counted[0], **given})
+
     def test_what_cannot_be_closed_is_left_with_a_warning(self, counted):
         class Bare:
             submit = print

@@ -15,8 +15,9 @@ from proxystore.errors import CapabilityError
 from proxystore.proxy import Proxy
 from proxystore.store import Store, get_key, get_or_create_store
 from proxystore.store.reference import StoreReference
+from proxystore_patterns._options import checked_count, refusal
 from proxystore_patterns.executors._lent import arrive, lend, returned, settle
-from proxystore_patterns.executors._policy import ProxyPolicy, is_chosen, replace
+from proxystore_patterns.executors._policy import ProxyPolicy, checked_policy, is_chosen, replace
 from proxystore_patterns.executors._results import Homing, Landing, Marked
 
 __all__ = ["Call", "ManyCalls", "Terms", "proxied", "unreachable"]
@@ -42,6 +43,7 @@ class Terms(NamedTuple):
     @classmethod
     def of(
         cls,
+        asked: str,
         store: Store[Any],
         policy: ProxyPolicy,
         depth: int,
@@ -49,7 +51,17 @@ class Terms(NamedTuple):
         *,
         homing: bool = False,
     ) -> Self:
-        """The terms for ``store``."""
+        """The terms for ``store``, of which errors name who ``asked`` for them.
+
+        Raises:
+            ValueError: ``depth`` is negative.
+            TypeError: One of them is something else.
+        """
+        # Not isinstance, which resolves a proxy.
+        if not issubclass(type(store), Store):
+            raise TypeError(refusal(asked, "a Store, such as Store()", store))
+        checked_policy(asked, policy)
+        depth = checked_count(f"{asked}(depth=)", depth, least=0)
         reaches = Capability.CROSS_PROCESS in store.capabilities
         confined = None if reaches else (os.getpid(), type(store.connector).__name__)
         return cls(store.reference, policy, depth, landing, homing, confined)
@@ -205,8 +217,12 @@ def proxied(
         store: Its connector must reach wherever the function runs.
         should_proxy: Asked of each result, there.
         depth: How far to look into lists, tuples and dicts for what goes by store.
+
+    Raises:
+        ValueError: ``depth`` is negative.
+        TypeError: One of them is something else.
     """
-    terms = Terms.of(store, should_proxy, depth)
+    terms = Terms.of("proxied", store, should_proxy, depth)
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         @functools.wraps(function)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import pickle
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from uuid import uuid4
 
 import distributed
 
+from proxystore_patterns._options import refusal
 from proxystore_patterns.executors._engine_executor import EngineExecutor
 from proxystore_patterns.executors._parcels import ProxyPickler
 
@@ -22,6 +24,12 @@ T = TypeVar("T")
 _Task: TypeAlias = Any
 
 _ALONE_NBYTES = 65_536
+# What both ways to send take, but for what this decides.
+_OPTIONS = sorted(
+    {*inspect.signature(distributed.Client.map).parameters}
+    & {*inspect.signature(distributed.Client.submit).parameters}
+    - {"self", "func", "key", "kwargs", "pure"}
+)
 
 
 # Any in this module: arguments and results of every type, what Dask has no types for.
@@ -46,11 +54,18 @@ class DaskExecutor(EngineExecutor):
 
     Args:
         client: Synchronous; open as long as tasks run.
-        options: For all tasks, as of ``client.map``, such as ``resources`` or ``retries``.
+        options: For all tasks, as of ``client.submit``, such as ``resources`` or ``retries``.
+
+    Raises:
+        TypeError: ``client`` is no client, or Dask has no such option.
     """
 
     def __init__(self, client: distributed.Client, **options: Any) -> None:
         super().__init__()
+        if not isinstance(client, distributed.Client):
+            raise TypeError(refusal("DaskExecutor", "a distributed.Client", client))
+        for name in options.keys() - _OPTIONS:
+            raise TypeError(refusal("DaskExecutor", f"the options {', '.join(_OPTIONS)}", name))
         # Any: most of a client has no types.
         self._client: Any = client
         self._options = {**options, "pure": False}
@@ -61,6 +76,7 @@ class DaskExecutor(EngineExecutor):
 
         Raises:
             ExecutorShutDownError: This was shut down.
+            TypeError: An argument cannot be pickled, such as a future of this.
         """
         # Not isinstance, which resolves proxies.
         given = (*args, *kwargs.values())
@@ -86,10 +102,10 @@ class DaskExecutor(EngineExecutor):
 
     def _put_in_line(self, call: _Waiting) -> None:
         with self._lock:
+            # In this order: a call that waits is one that will be sent.
+            if not self._waiting:
+                self._client.loop.add_callback(self._send)
             self._waiting.append(call)
-            is_first = len(self._waiting) == 1
-        if is_first:
-            self._client.loop.add_callback(self._send)
 
     async def _send(self) -> None:
         with self._lock:

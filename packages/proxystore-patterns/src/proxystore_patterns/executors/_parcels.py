@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
+from concurrent.futures import Future
 from typing import Any
 
 import cloudpickle
@@ -12,6 +13,7 @@ from proxystore.errors import ObjectNotFoundError, ProxyStoreError
 from proxystore.proxy import Proxy
 from proxystore.store import Store
 from proxystore_patterns.executors._frames import Route
+from proxystore_patterns.executors._futures import unsendable
 from proxystore_patterns.executors._policy import approximate_nbytes
 
 __all__ = ["Parcel", "ParcelPickler", "ProxyPickler", "keep_parcels", "open_parcels"]
@@ -50,10 +52,12 @@ class Parcel:
 
 
 class ProxyPickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Pickles proxies without resolving them, which ``cloudpickle`` does."""
+    """Pickles proxies without resolving them, which ``cloudpickle`` does; and no futures."""
 
     def reducer_override(self, obj: Any) -> Any:
         """As of `pickle.Pickler`."""
+        if type(obj) is Future:
+            raise unsendable()
         return NotImplemented if issubclass(type(obj), Proxy) else super().reducer_override(obj)
 
 

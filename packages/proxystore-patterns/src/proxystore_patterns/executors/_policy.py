@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 import sys
 from collections.abc import Callable
 from types import NoneType
 from typing import Any, TypeAlias
+
+from proxystore_patterns._options import checked_count, refusal
 
 __all__ = [
     "ProxyAlways",
@@ -15,6 +18,8 @@ __all__ = [
     "ProxySize",
     "ProxyType",
     "approximate_nbytes",
+    "checked_policy",
+    "checked_sending",
     "is_chosen",
     "replace",
 ]
@@ -66,12 +71,11 @@ class ProxySize:
 
     Raises:
         ValueError: ``min_nbytes`` is negative.
+        TypeError: It is no whole number.
     """
 
     def __init__(self, min_nbytes: int) -> None:
-        if min_nbytes < 0:
-            raise ValueError(f"No object has fewer than 0 bytes. Got min_nbytes={min_nbytes}.")
-        self.min_nbytes = min_nbytes
+        self.min_nbytes = checked_count("ProxySize", min_nbytes, least=0)
 
     def __call__(self, obj: Any) -> bool:
         """Whether ``obj`` is large enough."""
@@ -121,6 +125,30 @@ def _nbytes_with_items(container: Any, looks: int, around: tuple[int, ...]) -> i
         else:
             total += approximate_nbytes(item)
     return own + total * len(container) // n_seen
+
+
+def checked_policy(asked: str, policy: object) -> None:
+    """See that ``policy`` can be asked, by whoever ``asked`` for one.
+
+    Raises:
+        TypeError: It cannot.
+    """
+    if not callable(policy):
+        wanted = "a policy such as ProxySize(100_000), which is called with each object"
+        raise TypeError(refusal(f"{asked}(should_proxy=)", wanted, policy))
+
+
+def checked_sending(asked: str, policy: ProxyPolicy) -> None:
+    """See that ``policy`` can be sent to where tasks run.
+
+    Raises:
+        TypeError: It cannot.
+    """
+    try:
+        pickle.dumps(policy)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        wanted = "a policy that pickles, such as a function at the top level of a module"
+        raise TypeError(refusal(f"{asked}(should_proxy=)", wanted, policy)) from error
 
 
 def is_chosen(policy: ProxyPolicy, obj: Any) -> bool:

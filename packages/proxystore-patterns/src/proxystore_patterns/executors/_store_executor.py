@@ -13,13 +13,12 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
-from proxystore.abc import Capability
 from proxystore.store import Store
 from proxystore_patterns.errors import ExecutorShutDownError
 from proxystore_patterns.executors._arguments import Arguments
 from proxystore_patterns.executors._calls import Call, ManyCalls, Terms, unreachable
 from proxystore_patterns.executors._futures import TaskFuture
-from proxystore_patterns.executors._policy import ProxyNever, ProxyPolicy
+from proxystore_patterns.executors._policy import ProxyNever, ProxyPolicy, checked_sending
 from proxystore_patterns.executors._results import Landing, User
 
 __all__ = ["StoreExecutor"]
@@ -54,7 +53,9 @@ class StoreExecutor(Executor):
             and the last result is gone.
 
     Raises:
-        TypeError: ``executor`` cannot submit.
+        TypeError: ``executor`` cannot submit, ``should_proxy`` cannot be called or pickled, or
+            one of the others is something else.
+        ValueError: ``depth`` is negative.
         CapabilityError: It runs processes, and the store's connector reaches this one only.
             Of executors that do not show it, the tasks raise this.
     """
@@ -78,16 +79,18 @@ class StoreExecutor(Executor):
         self.executor, self.store = executor, store
         self.should_proxy = ProxyNever() if should_proxy is None else should_proxy
         self.depth, self.ownership, self.close_store = depth, ownership, close_store
-        confined = Capability.CROSS_PROCESS not in store.capabilities
-        if confined and isinstance(executor, ProcessPoolExecutor):
-            raise unreachable(type(store.connector).__name__)
         user = User()
         self._landing = Landing(ownership, user.number)
         self._user: User | None = user
         self._is_shut = False
         # It unpickles results here and once.
         self._homing = isinstance(executor, ProcessPoolExecutor)
-        terms = Terms.of(store, self.should_proxy, depth, self._landing, homing=self._homing)
+        terms = Terms.of(
+            "StoreExecutor", store, self.should_proxy, depth, self._landing, homing=self._homing
+        )
+        if self._homing and terms.confined is not None:
+            raise unreachable(terms.confined[1])
+        checked_sending("StoreExecutor", self.should_proxy)
         self._terms = pickle.dumps(terms)
 
     # Not typed by the function's signature: some arguments become proxies.
