@@ -1,13 +1,14 @@
 """What remains when a `StoreExecutor` is shut down, and what it refuses."""
 
 import gc
+import pickle
 import threading
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 import numpy as np
 import pytest
-from executor_tasks import increase, ones_after, total
+from executor_tasks import increase, moved, ones_after, total, total_of_pickled
 
 from proxystore.connectors.local import LocalConnector
 from proxystore.errors import CapabilityError, ProxyStoreError
@@ -15,6 +16,7 @@ from proxystore.proxy import is_resolved
 from proxystore.store import Store
 from proxystore_patterns.errors import ExecutorShutDownError
 from proxystore_patterns.executors import ProxyAlways, ProxySize, StoreExecutor
+from proxystore_patterns.ownership import borrow, clone
 
 LARGE = 10_000
 
@@ -31,21 +33,54 @@ class TestResults:
         assert not is_resolved(first)
         assert total(first, tasks[1].result(), *some) == 6 * LARGE
 
+    @pytest.mark.parametrize("again", [clone, borrow, moved], ids=["cloned", "lent", "moved"])
+    @pytest.mark.parametrize("within", [True, False], ids=["within", "after"])
+    def test_are_good_for_whoever_got_them_from_who_had_them_first(self, again, within):
+        with StoreExecutor(ThreadPoolExecutor(1), Store(), ProxySize(1000)) as executor:
+            result = executor.submit(np.ones, LARGE).result()
+            other = again(result) if within else None
+            if within:
+                del result
+        if not within:
+            other = again(result)
+            del result
+        gc.collect()
+        assert total(other) == LARGE
+
+    @pytest.mark.slow
+    def test_go_with_their_futures_though_the_rest_was_cancelled(self, counted):
+        pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        executor = StoreExecutor(pool, counted[0], ProxySize(1000), close_store=False)
+        tasks = [executor.submit(increase, np.ones(LARGE)) for _ in range(9)]
+        assert total(tasks[0].result(30)) == 2 * LARGE
+        executor.shutdown(cancel_futures=True)
+        assert any(task.cancelled() for task in tasks)
+        del tasks
+        gc.collect()
+        assert counted[1]() == 0
+
+    @pytest.mark.slow
+    def test_are_good_in_another_process_when_none_is_left_here(self, processes):
+        with StoreExecutor(ThreadPoolExecutor(1), Store(), ProxySize(1000)) as executor:
+            sent = pickle.dumps(executor.submit(np.ones, LARGE).result())
+        del executor
+        gc.collect()
+        assert processes.submit(total_of_pickled, sent).result(30) == LARGE
+
     @pytest.mark.parametrize("ownership", [True, False])
-    def test_keep_the_store_open_until_they_are_gone(self, ownership):
+    def test_keep_the_store_open_until_it_is_closed(self, ownership):
         store = Store()
         with StoreExecutor(
             ThreadPoolExecutor(1), store, ProxySize(1000), ownership=ownership
         ) as executor:
-            task = executor.submit(np.ones, LARGE)
             result = executor.submit(np.ones, LARGE).result()
             executor.shutdown()
-        assert not store.closed
-        del task
-        assert not store.closed
-        assert total(result) == LARGE
+        copy = pickle.loads(pickle.dumps(result))
         del result
         gc.collect()
+        assert not store.closed
+        assert total(copy) == LARGE
+        store.close()
         assert store.closed
 
     @pytest.mark.slow
@@ -58,12 +93,9 @@ class TestResults:
         executor.shutdown(wait=False)
         begin.touch()
         assert total(*(task.result(30) for task in tasks)) == 2 * LARGE
-        assert not store.closed
         (shutting,) = [each for each in threading.enumerate() if "shutdown" in each.name]
-        del tasks
         shutting.join(30)
-        gc.collect()
-        assert store.closed
+        assert total(*(task.result() for task in tasks)) == 2 * LARGE
 
     def test_do_so_though_nobody_waited(self):
         store, begin = Store(), threading.Event()
@@ -73,8 +105,17 @@ class TestResults:
         begin.set()
         assert total(task.result(10)) == LARGE
         assert not store.closed
-        del task
-        gc.collect()
+
+    def test_that_are_small_let_it_be_closed_though_nobody_waited(self):
+        store, begin, closing = Store(), threading.Event(), threading.Event()
+        executor = StoreExecutor(ThreadPoolExecutor(1), store, ProxySize(1000))
+        task = executor.submit(lambda _: begin.wait(10), np.ones(LARGE))
+        task.add_done_callback(lambda _: closing.set())
+        executor.shutdown(wait=False)
+        assert not store.closed
+        begin.set()
+        assert closing.wait(10)
+        executor.executor.shutdown()
         assert store.closed
 
     def test_that_do_not_go_by_store_leave_it_to_be_closed(self):

@@ -6,7 +6,7 @@ import itertools
 import weakref
 from typing import Any, NamedTuple
 
-from proxystore.proxy import Proxy, get_factory
+from proxystore.proxy import Proxy
 from proxystore_patterns.executors._policy import replace
 from proxystore_patterns.ownership import into_owned
 
@@ -24,7 +24,7 @@ class Marked(NamedTuple):
 
 
 class User:
-    """Of a store: an executor that is not shut down, a task that runs, or a result."""
+    """Of a store: an executor that is not shut down, a task that runs, or results."""
 
     def __init__(self) -> None:
         self.number = next(_numbers)
@@ -33,6 +33,8 @@ class User:
 
 _numbers = itertools.count()
 _users: weakref.WeakValueDictionary[int, User] = weakref.WeakValueDictionary()
+# Whose results went by store. Nobody knows where those are by now: moved, cloned, copied.
+_with_results: set[User] = set()
 
 
 class Landing(NamedTuple):
@@ -41,7 +43,7 @@ class Landing(NamedTuple):
     owned: bool
     """Own the proxies that were made for them. Otherwise they stay what they are."""
     user: int
-    """The number of the `User` that they keep."""
+    """The number of the `User` that they keep until the exit of the interpreter."""
 
     def landed(self, result: Any) -> Any:
         """What who submitted gets."""
@@ -56,14 +58,10 @@ class Landing(NamedTuple):
         return replace(result.result, result.depth, visit)
 
     def _given(self, proxy: Proxy[Any]) -> Proxy[Any]:
-        given = into_owned(proxy) if self.owned else proxy
         user = _users.get(self.user)
-        weakref.finalize(get_factory(given), _let_go, user)
-        return given
-
-
-def _let_go(_user: User | None) -> None:
-    """Until this is called, its argument is kept."""
+        if user is not None:
+            _with_results.add(user)
+        return into_owned(proxy) if self.owned else proxy
 
 
 class Homing(NamedTuple):

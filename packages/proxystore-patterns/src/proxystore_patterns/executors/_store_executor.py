@@ -20,6 +20,7 @@ from proxystore_patterns.executors._calls import Call, ManyCalls, Terms, unreach
 from proxystore_patterns.executors._futures import TaskFuture
 from proxystore_patterns.executors._policy import ProxyNever, ProxyPolicy, checked_sending
 from proxystore_patterns.executors._results import Landing, User
+from proxystore_patterns.lifetimes._ends import at_end
 
 __all__ = ["StoreExecutor"]
 
@@ -49,8 +50,9 @@ class StoreExecutor(Executor):
         depth: How far to look into lists, tuples and dicts for what goes by store.
         ownership: Own the results. Otherwise they are proxies that stay until somebody
             evicts them.
-        close_store: Close the store with this: once it was shut down, all tasks have ended
-            and the last result is gone.
+        close_store: Close the store when this was shut down and all tasks have ended; but at the
+            exit of the interpreter if any result went by it, for results may be used until then.
+            Close it yourself to end it, and them, earlier.
 
     Raises:
         TypeError: ``executor`` cannot submit, ``should_proxy`` cannot be called or pickled, or
@@ -149,7 +151,7 @@ class StoreExecutor(Executor):
 
         Args:
             wait: Return when all tasks have ended. Otherwise the store is closed later, by
-                one of the executor's threads, if no result keeps it open.
+                one of the executor's threads, if no result went by it.
             cancel_futures: Do not begin what has not begun.
         """
         self._is_shut = True
@@ -180,6 +182,9 @@ class StoreExecutor(Executor):
         # Some engines cannot cancel, and their shutdown() does not know the word.
         if cancel_futures:
             self.executor.shutdown(wait=wait, cancel_futures=True)
+            if self._homing:
+                # A pool that cancelled keeps all futures of that time, and so their results.
+                getattr(self.executor, "_pending_work_items", {}).clear()
         else:
             self.executor.shutdown(wait=wait)
 
@@ -209,11 +214,11 @@ class StoreExecutor(Executor):
 
 
 def _close_after(user: User | None, store: Store[Any]) -> None:
-    """Close ``store`` when ``user`` is gone, or at the exit of the interpreter."""
+    """Close ``store`` when ``user`` is gone, at the exit of the interpreter at the latest."""
     if user is None:
         store.close()
     else:
-        weakref.finalize(user, store.close)
+        at_end(user, store.close)
 
 
 def _results(futures: list[Future[Any]], deadline: float | None) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import pickle
 import signal
 import time
 import uuid
@@ -71,6 +72,14 @@ def true(_):
 
 def total(*arrays):
     return float(sum(np.sum(each) for each in arrays))
+
+
+def moved(proxy):
+    return pickle.loads(pickle.dumps(proxy))
+
+
+def total_of_pickled(sent):
+    return total(pickle.loads(sent))
 
 
 def stamp(_):
