@@ -179,12 +179,12 @@ class ResultTakenError(PatternsError, LookupError):
 
 
 class LifetimeEndedError(PatternsError, RuntimeError):
-    """Something was added to a lifetime that has ended; it was evicted."""
+    """Something was added to a lifetime that has ended, or waited for; it was evicted."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(
-            f"Lifetime {name!r} has ended, and what is added to it ends at once. Make the "
+            f"The lifetime {name} has ended, and with it what it held or was to hold. Make the "
             f"lifetime last as long as its objects are used, or make another one."
         )
 

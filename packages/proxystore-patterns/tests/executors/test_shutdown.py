@@ -48,18 +48,6 @@ class TestResults:
         assert total(other) == LARGE
 
     @pytest.mark.slow
-    def test_go_with_their_futures_though_the_rest_was_cancelled(self, counted):
-        pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-        executor = StoreExecutor(pool, counted[0], ProxySize(1000), close_store=False)
-        tasks = [executor.submit(increase, np.ones(LARGE)) for _ in range(9)]
-        assert total(tasks[0].result(30)) == 2 * LARGE
-        executor.shutdown(cancel_futures=True)
-        assert any(task.cancelled() for task in tasks)
-        del tasks
-        gc.collect()
-        assert counted[1]() == 0
-
-    @pytest.mark.slow
     def test_are_good_in_another_process_when_none_is_left_here(self, processes):
         with StoreExecutor(ThreadPoolExecutor(1), Store(), ProxySize(1000)) as executor:
             sent = pickle.dumps(executor.submit(np.ones, LARGE).result())

@@ -182,9 +182,6 @@ class StoreExecutor(Executor):
         # Some engines cannot cancel, and their shutdown() does not know the word.
         if cancel_futures:
             self.executor.shutdown(wait=wait, cancel_futures=True)
-            if self._homing:
-                # A pool that cancelled keeps all futures of that time, and so their results.
-                getattr(self.executor, "_pending_work_items", {}).clear()
         else:
             self.executor.shutdown(wait=wait)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 from proxystore.abc import Acknowledgement
@@ -71,7 +72,21 @@ class ReordersBetweenThreads(Saboteur):
 
     caught_by = "test_threads_share_a_publisher"
 
-    class publisher_type(ReordersWithinAProducer.publisher_type): ...
+    class publisher_type(FrontPublisher):
+        _held: tuple[int, str, bytes] | None = None
+        _has_held = False
+
+        def send_message(self, topic: str, message: bytes) -> None:
+            self._sent += 1
+            me = threading.get_ident()
+            if self._sent >= 10 and not self._has_held:
+                self._has_held, self._held = True, (me, topic, message)
+                return
+            super().send_message(topic, message)
+            # After another one of the same thread, however the threads alternate.
+            if self._held is not None and self._held[0] == me:
+                held, self._held = self._held[1:], None
+                super().send_message(*held)
 
 
 class AcknowledgesBeforeDelivery(Saboteur):
