@@ -64,7 +64,7 @@ def test_what_comes_too_late_ends_at_once(local: Store[Any]) -> None:
     lifetime = ContextLifetime(local, name="short")
     lifetime.close()
     key = local.put("x")
-    with pytest.raises(LifetimeEndedError, match="'short' has ended"):
+    with pytest.raises(LifetimeEndedError, match="The lifetime short has ended"):
         lifetime.add_key(key)
     assert not local.exists(key)
 
