@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from processes import MeasuringProcess
 from report import Row
-from samples import median_of, ratio_of
+from samples import median_of
 from servers import free_port, redis_server, s3_server
 
 _SIZES = {"1 KB": 1_000, "1 MB": 1_000_000, "100 MB": 100_000_000}
@@ -122,17 +122,8 @@ def _compared(ours: Side, *others: tuple[Side, dict[str, float]]) -> Iterator[Ro
         for label in _SIZES:
             samples = _interleaved(label, processes)
             for (side, wanted), series in zip(others, samples[1:], strict=True):
-                ratio = ratio_of(series, samples[0])
-                target = wanted.get(label)
-                yield Row(
-                    f"{ours.title} beside {side.title}, {label}",
-                    "ms",
-                    median_of(samples[0]),
-                    median_of(series),
-                    ratio,
-                    wanted=None if target is None else f">= {target:.2g}x",
-                    met=None if target is None else ratio.median >= target,
-                )
+                name = f"{ours.title} beside {side.title}, {label}"
+                yield Row.compared(name, samples[0], series, wanted=wanted.get(label))
 
 
 def _interleaved(label: str, processes: Sequence[MeasuringProcess]) -> list[list[float]]:

@@ -55,16 +55,7 @@ def _roundtrip(
         ("at work", f"  of it at work, without pipe and waking, {op}, {label}", None),
     ):
         mine, peers = samples[part, ours], samples[part, theirs]
-        ratio = ratio_of(peers, mine)
-        yield Row(
-            title,
-            "ms",
-            median_of(mine),
-            median_of(peers),
-            ratio=ratio,
-            wanted=None if wanted is None else f">= {wanted:g}x",
-            met=None if wanted is None else ratio.median >= wanted,
-        )
+        yield Row.compared(title, mine, peers, wanted=wanted)
 
 
 def _pickled(ours: MeasuringProcess, theirs: MeasuringProcess) -> Row:

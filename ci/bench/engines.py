@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from processes import MeasuringProcess
 from report import Row
-from samples import median_of, ratio_of
 
 _NBYTES = {"1 KB": 1_000, "1 MB": 1_000_000, "10 MB": 10_000_000}
 _NAMES = {"pool": "a process pool", "dask": "Dask", "parsl": "Parsl"}
@@ -49,13 +48,5 @@ class Engine:
                 took = self.process.ask(nbytes=_NBYTES[label], n=n_tasks, by=way)
                 if number:
                     series.append(took * 1e3)
-        ratio = ratio_of(by_value, ours)
-        return Row(
-            f"{n_tasks} tasks of {self.name} {how}, beside by value, {label}",
-            "ms",
-            median_of(ours),
-            median_of(by_value),
-            ratio,
-            wanted=None if wanted is None else f">= {wanted:.2g}x",
-            met=None if wanted is None else ratio.median >= wanted,
-        )
+        name = f"{n_tasks} tasks of {self.name} {how}, beside by value, {label}"
+        return Row.compared(name, ours, by_value, wanted=wanted)

@@ -9,7 +9,6 @@ from contextlib import ExitStack
 
 from processes import MeasuringProcess
 from report import Row
-from samples import median_of, ratio_of
 from servers import redis_server
 
 _SIZES = {"10 KB": 10_000, "1 MB": 1_000_000, "10 MB": 10_000_000, "100 MB": 100_000_000}
@@ -41,17 +40,9 @@ def _measure_by(carrier: str, port: str, peer: str) -> Iterator[Row]:
         for label in _SIZES:
             samples = _interleaved(label, processes)
             for side, title in (("plain", f"pickled into the {by}"), ("older", "1.1.0")):
-                ratio = ratio_of(samples[side], samples["ours"])
                 target = _WANTED.get(label) if side == "plain" else None
-                yield Row(
-                    f"stream by {by} and shared memory beside {title}, {label}",
-                    "ms",
-                    median_of(samples["ours"]),
-                    median_of(samples[side]),
-                    ratio,
-                    wanted=None if target is None else f">= {target:.2g}x",
-                    met=None if target is None else ratio.median >= target,
-                )
+                name = f"stream by {by} and shared memory beside {title}, {label}"
+                yield Row.compared(name, samples["ours"], samples[side], wanted=target)
 
 
 def _interleaved(label: str, processes: dict[str, MeasuringProcess]) -> dict[str, list[float]]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from samples import Estimate
+from samples import Estimate, median_of, ratio_of
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,29 @@ class Row:
         mine, peers = Estimate(ours, ours, ours), Estimate(theirs, theirs, theirs)
         ratio = Estimate(*[theirs / ours] * 3) if ours else None
         return cls(name, unit, mine, peers, ratio, wanted, met)
+
+    @classmethod
+    def compared(
+        cls, name: str, ours: Sequence[float], theirs: Sequence[float], *, wanted: float | None
+    ) -> Self:
+        """A row of two interleaved series.
+
+        Args:
+            name: What was measured.
+            ours: In ms.
+            theirs: As many.
+            wanted: How many times as long theirs should take at least, if that is a target.
+        """
+        ratio = ratio_of(theirs, ours)
+        return cls(
+            name,
+            "ms",
+            median_of(ours),
+            median_of(theirs),
+            ratio,
+            wanted=None if wanted is None else f">= {wanted:.3g}x",
+            met=None if wanted is None else ratio.median >= wanted,
+        )
 
     def cells(self) -> list[str]:
         """The row as text, in the order of `HEADINGS`."""

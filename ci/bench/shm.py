@@ -16,7 +16,7 @@ from functools import partial
 from engines import Engine
 from processes import MeasuringProcess
 from report import Row
-from samples import Estimate, median_of, ratio_of
+from samples import Estimate
 
 _SIZES = {
     "10 B": 10,
@@ -84,16 +84,7 @@ def _compared(
     op: str = "first use",
 ) -> Row:
     mine, others = _interleaved(label, (ours, theirs), op)
-    ratio = ratio_of(others, mine)
-    return Row(
-        f"beside {name}, {op}, {label}",
-        "ms",
-        median_of(mine),
-        median_of(others),
-        ratio,
-        wanted=None if wanted is None else f">= {wanted:.2g}x",
-        met=None if wanted is None else ratio.median >= wanted,
-    )
+    return Row.compared(f"beside {name}, {op}, {label}", mine, others, wanted=wanted)
 
 
 def _interleaved(label: str, sides: Sequence[MeasuringProcess], op: str) -> list[list[float]]:
@@ -121,16 +112,8 @@ def _of_memcpy(ours: MeasuringProcess) -> Iterator[Row]:
             if number:
                 copies += [each * 1e3 for each in copied]
                 wholes += [each * 1e3 for each in whole]
-        share = ratio_of(copies, wholes)
-        yield Row(
-            f"share of memcpy in the whole way, {label}",
-            "ms",
-            median_of(wholes),
-            median_of(copies),
-            share,
-            ">= 0.75x",
-            share.median >= 0.75,
-        )
+        name = f"share of memcpy in the whole way, {label}"
+        yield Row.compared(name, wholes, copies, wanted=0.75)
 
 
 def _private(ours: MeasuringProcess) -> Iterator[Row]:
@@ -152,16 +135,8 @@ def _other_ways(peer: str) -> Iterator[Row]:
                 request = {"op": "first use", "nbytes": _SIZES["100 MB"], "n": 1}
                 first += [each * 1e3 for each in fresh.ask(**request)["seconds"]]
                 theirs += [each * 1e3 for each in older.ask(**request)["seconds"]]
-        ratio = ratio_of(theirs, first)
-        yield Row(
-            "beside 1.1.0 file, first object of a fresh arena, 100 MB",
-            "ms",
-            median_of(first),
-            median_of(theirs),
-            ratio,
-            ">= 3x",
-            ratio.median >= 3,
-        )
+        name = "beside 1.1.0 file, first object of a fresh arena, 100 MB"
+        yield Row.compared(name, first, theirs, wanted=3)
         with _started(sys.executable, "shm", '{"verify": "always"}') as checking:
             for label in ("1 MB", "100 MB"):
                 yield _compared(checking, older, "1.1.0 file, verify='always'", label, None)
